@@ -1,0 +1,58 @@
+# Two commands do everything on a fresh machine with Python >= 3.11 and git: `make demo` and `make test`.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+WORKERS ?= 2
+
+.PHONY: install install-dev demo test check fast static lock docs bench sim clean
+
+install: $(VENV)/.runtime          ## the environment in .venv, without the tools for development
+install-dev: $(VENV)/.dev          ## the same with the tools
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=…"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runtime: requirements/runtime.txt pyproject.toml | $(VENV)/bin/python
+	@echo "Setting up .venv (once) …"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/runtime.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@
+
+demo: install                      ## the whole story on the embedded sandbox; KEEP=1 leaves it running
+	@$(BIN)/reconciler demo $(if $(KEEP),--keep)
+
+test: install-dev                  ## every test that this machine has the parts for
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+static: install-dev                ## format, lint, types, import contracts, tidy
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m pytest -q tests/test_tidy.py
+
+fast: install-dev
+	$(BIN)/python -m pytest -q -n $(WORKERS) -m "not slow and not real"
+
+check: static fast                 ## before every commit
+
+sim: install-dev                   ## seeded simulation: make sim SEED=7
+	$(BIN)/python -m pytest -q tests/simulation/test_seeded.py --seed=$(or $(SEED),1)
+
+docs: install-dev                  ## regenerate the reference pages from the models
+	$(BIN)/python docs/generate.py
+
+bench: install-dev                 ## performance, as ratios in one run (docs/benchmarks.md)
+	$(BIN)/python -m bench
+
+lock:                              ## pin the dependencies again (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml requirements/build.in -o requirements/runtime.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -c requirements/runtime.txt --group dev pyproject.toml -o requirements/dev.txt
+
+clean:
+	rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build

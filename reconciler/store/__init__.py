@@ -1,0 +1,1 @@
+"""Content: deduplicated, compressed, encrypted, in a location."""

@@ -1,0 +1,1 @@
+"""The port to Kubernetes APIs, its adapter for real clusters, and the sandbox."""

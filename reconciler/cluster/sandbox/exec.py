@@ -1,0 +1,129 @@
+"""Commands in containers over WebSocket, `v5.channel.k8s.io`.
+
+The first byte of a message is its channel: 0 stdin, 1 stdout, 2 stderr, 3 the Status at the end; the message
+FF 00 closes stdin. One read is under way per stream and is sent before the next, so that a slow client slows
+the command and a slow command the client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from asyncio.subprocess import DEVNULL, PIPE, Process
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from reconciler.cluster.sandbox.container import Container
+from reconciler.cluster.sandbox.faults import Fault
+from reconciler.cluster.sandbox.pods import Pods
+from reconciler.cluster.sandbox.state import Entry, encode
+from reconciler.cluster.sandbox.status import StatusError, not_built
+from reconciler.objects import Manifest
+
+_CHUNK_BYTES = 256 * 1024
+_PIPE_BYTES = 1024 * 1024
+_PROTOCOL = "v5.channel.k8s.io"
+_TRUE = ("true", "1")
+
+
+class Exec:
+    """One command and its socket."""
+
+    def __init__(self, pods: Pods, socket: WebSocket, faults: dict[str, Fault]) -> None:
+        self.pods, self.socket, self.faults = pods, socket, faults
+        self._carried = 0
+
+    async def run(self, entry: Entry) -> None:
+        """Serve the socket from its opening to its end; raises a StatusError before it opens one."""
+        query = self.socket.query_params
+        if not self.pods.processes:
+            raise not_built("exec without processes; start it with processes=True or --processes")
+        if query.get("tty") in _TRUE:
+            raise not_built("exec with a terminal")
+        if _PROTOCOL not in self.socket.scope["subprotocols"]:
+            raise not_built(f"exec with another subprotocol than {_PROTOCOL}")
+        container = self.pods.container(entry, query.get("container", ""))
+        await self.socket.accept(subprotocol=_PROTOCOL)
+        with contextlib.suppress(WebSocketDisconnect, RuntimeError):
+            await self.socket.send_bytes(b"\x01")
+            stdin = PIPE if query.get("stdin") in _TRUE else DEVNULL
+            status = await self._command(entry, container, stdin)
+            if "exec-no-status" not in self.faults:
+                await self.socket.send_bytes(b"\x03" + encode(status))
+            await self.socket.close(1000)
+
+    async def _command(self, entry: Entry, container: Container, stdin: int) -> Manifest:
+        words = self.socket.query_params.getlist("command")
+        sizes = {"limit": _PIPE_BYTES, "pipesize": _PIPE_BYTES}
+        try:
+            process = await container.start(words, out=PIPE, stdin=stdin, **sizes)
+        except OSError as exc:
+            why = f"Internal error occurred: exec failed: {exc.strerror}: {words[0]}"
+            return StatusError(500, why).body
+        listener = asyncio.create_task(self._listen(entry, process.stdin))
+        carriers = asyncio.create_task(self._carry(entry, process))
+        try:
+            await asyncio.wait([listener, carriers], return_when=asyncio.FIRST_COMPLETED)
+            if not carriers.done():
+                raise WebSocketDisconnect
+            code = carriers.result()
+        finally:
+            listener.cancel()
+            carriers.cancel()
+            await container.kill(process)
+            await asyncio.gather(listener, carriers, return_exceptions=True)
+            with contextlib.suppress(TimeoutError):  # what nobody reads would keep the pipes open
+                await asyncio.wait_for(process.communicate(b"" if process.stdin else None), 1)
+        code = 128 - code if code < 0 else code
+        if code == 0 or self.faults.keys() & {"exec-cut-stdin", "exec-cut-stdout"}:
+            return {"metadata": {}, "status": "Success"}
+        body = {"metadata": {}, "status": "Failure", "reason": "NonZeroExitCode"}
+        causes = [{"reason": "ExitCode", "message": str(code)}]
+        message = f"command terminated with exit code {code}"
+        return body | {"message": message, "details": {"causes": causes}}
+
+    async def _carry(self, entry: Entry, process: Process) -> int:
+        streams = ((process.stdout, 1), (process.stderr, 2))
+        await asyncio.gather(*(self._pump(entry, stream, channel) for stream, channel in streams))
+        return await process.wait()
+
+    def _left(self, action: str) -> float:
+        return self.faults[action].value if action in self.faults else float("inf")
+
+    async def _pump(self, entry: Entry, stream: asyncio.StreamReader | None, channel: int) -> None:
+        assert stream is not None
+        left = self._left("exec-cut-stdout") if channel == 1 else float("inf")
+        while chunk := await stream.read(_CHUNK_BYTES):
+            if len(chunk) > left:
+                chunk = chunk[: int(left)]
+            left -= len(chunk)
+            if chunk:
+                await self.socket.send_bytes(bytes([channel]) + chunk)
+            self._count(entry, len(chunk))
+
+    async def _listen(self, entry: Entry, stdin: asyncio.StreamWriter | None) -> None:
+        """Take what the client sends until it goes away, which is when this returns."""
+        left = self._left("exec-cut-stdin")
+        with contextlib.suppress(WebSocketDisconnect, KeyError):
+            while True:
+                message = await self.socket.receive_bytes()
+                if stdin is None or stdin.is_closing():
+                    continue
+                if message == b"\xff\x00":
+                    stdin.close()
+                elif message[:1] == b"\x00":
+                    part = message[1 : 1 + int(min(left, len(message)))]
+                    with contextlib.suppress(ConnectionError):
+                        stdin.write(part)
+                        await stdin.drain()
+                    left -= len(part)
+                    if left <= 0:
+                        stdin.close()
+                    self._count(entry, len(part))
+
+    def _count(self, entry: Entry, size: int) -> None:
+        self._carried += size
+        enough = self._carried >= self._left("exec-kill-pod")
+        if enough and self.pods.api.state.by_uid.get(entry.uid):
+            row = self.pods.api.row("pods")
+            self.pods.api.delete(row, *entry.key, {"gracePeriodSeconds": 0})

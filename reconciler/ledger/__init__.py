@@ -1,0 +1,1 @@
+"""Records in Git: what was captured, restored, retired."""

@@ -1,0 +1,1 @@
+"""Run the actions of blueprints: commands and verified streams in and out of containers."""

@@ -1,0 +1,1 @@
+"""Restore point → plan → cluster."""

@@ -1,0 +1,165 @@
+"""The target as it is now: the live objects that a plan is compared with.
+
+A kind is listed in its namespace where many of its objects are wanted, and read one by one otherwise, a few
+at a time side by side. A kind that cannot be read does not stop the plan: its entries are blocked and say
+why. Faults that may pass are raised, since a plan made from half a view would be wrong.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from reconciler.cluster.port import ApiError, Cluster, Discovery, NotFoundError, ResourceType
+from reconciler.errors import TransientError
+from reconciler.objects import LABEL_MANAGED, Manifest, ObjectKey, labels_of, owners_of
+from reconciler.objects import field as field_of
+from reconciler.restore.order import claims_of
+
+READERS = 8
+_SINGLE_READS_MAX = 4
+_PASSES = 3
+_MADE_BY_SERVERS = frozenset(
+    {
+        ("", "Event"),
+        ("events.k8s.io", "Event"),
+        ("", "Endpoints"),
+        ("discovery.k8s.io", "EndpointSlice"),
+        ("coordination.k8s.io", "Lease"),
+        ("apps", "ControllerRevision"),
+        ("metrics.k8s.io", "PodMetrics"),
+    }
+)
+_GIVEN = frozenset({("ServiceAccount", "default"), ("ConfigMap", "kube-root-ca.crt")})
+
+
+@dataclass
+class Live:
+    """What was read: objects by key, and kinds that could not be read with why."""
+
+    objects: dict[ObjectKey, Manifest] = field(default_factory=dict)
+    unreadable: dict[ResourceType, ApiError] = field(default_factory=dict)
+
+    def get(self, key: ObjectKey) -> Manifest | None:
+        """A live object."""
+        return self.objects.get(key)
+
+    def of_kind(self, group: str, kind: str, namespace: str) -> Iterable[Manifest]:
+        """The live objects of a kind in a namespace, as far as they were listed."""
+        for key, manifest in self.objects.items():
+            if (key.group, key.kind, key.namespace) == (group, kind, namespace):
+                yield manifest
+
+    def extras(self, known: set[ObjectKey], namespace: str) -> list[ObjectKey]:
+        """Objects of a namespace beyond `known`, what controllers and servers make aside."""
+        return sorted(
+            key
+            for key, manifest in self.objects.items()
+            if key.namespace == namespace and key not in known and not _is_made(key, manifest)
+        )
+
+    def users_of(self, claim: str, namespace: str) -> list[Manifest]:
+        """Pods that mount a claim and have not ended."""
+        return [
+            pod
+            for pod in self.of_kind("", "Pod", namespace)
+            if claim in claims_of(pod)
+            and field_of(pod, "status", "phase") not in ("Succeeded", "Failed")
+        ]
+
+    def scaled(self, namespace: str) -> set[tuple[str, str]]:
+        """(kind, name) of the workloads whose replicas an autoscaler owns."""
+        return {
+            target
+            for scaler in self.of_kind("autoscaling", "HorizontalPodAutoscaler", namespace)
+            if (target := target_of(scaler))
+        }
+
+
+def target_of(scaler: Manifest) -> tuple[str, str] | None:
+    """(kind, name) of what an autoscaler scales."""
+    reference = field_of(scaler, "spec", "scaleTargetRef", default={})
+    return (reference["kind"], reference["name"]) if "kind" in reference else None
+
+
+def read_live(
+    cluster: Cluster,
+    *,
+    wanted: Mapping[ObjectKey, ResourceType],
+    listed: Iterable[tuple[ResourceType, str]] = (),
+) -> Live:
+    """Read the live objects of `wanted`, and all of the kinds and namespaces in `listed`."""
+    live = Live()
+    groups: dict[tuple[ResourceType, str], set[ObjectKey]] = defaultdict(set)
+    for key, kind in wanted.items():
+        groups[kind, key.namespace].add(key)
+    whole = set(listed)
+    jobs: list[Callable[[], None]] = []
+    for kind, namespace in whole | groups.keys():
+        keys = groups.get((kind, namespace), set())
+        is_listed = (kind, namespace) in whole or len(keys) > _SINGLE_READS_MAX
+        if namespace and is_listed:
+            jobs.append(_lister(cluster, live, kind, namespace))
+        else:
+            jobs.extend(_getter(cluster, live, kind, key) for key in keys)
+    with ThreadPoolExecutor(READERS) as pool:
+        for done in [pool.submit(job) for job in jobs]:
+            done.result()
+    return live
+
+
+def listable(discovery: Discovery) -> list[ResourceType]:
+    """The namespaced kinds that a person or a controller can create and list."""
+    return [
+        kind
+        for kind in discovery.preferred()
+        if kind.namespaced
+        and {"list", "create"} <= kind.verbs
+        and (kind.group, kind.kind) not in _MADE_BY_SERVERS
+    ]
+
+
+def _lister(cluster: Cluster, live: Live, kind: ResourceType, namespace: str) -> Callable[[], None]:
+    def work() -> None:
+        for attempt in range(1, _PASSES + 1):
+            try:
+                found = [
+                    item for page in cluster.pages(kind, namespace=namespace) for item in page.items
+                ]
+            except NotFoundError:
+                return
+            except ApiError as error:
+                live.unreadable[kind] = error
+                return
+            except TransientError:
+                if attempt == _PASSES:
+                    raise
+                continue
+            for item in found:
+                live.objects[ObjectKey.of(item)] = item
+            return
+
+    return work
+
+
+def _getter(cluster: Cluster, live: Live, kind: ResourceType, key: ObjectKey) -> Callable[[], None]:
+    def work() -> None:
+        try:
+            found = cluster.get(kind, key.name, namespace=key.namespace)
+        except ApiError as error:
+            live.unreadable[kind] = error
+            return
+        if found is not None:
+            live.objects[key] = found
+
+    return work
+
+
+def _is_made(key: ObjectKey, manifest: Manifest) -> bool:
+    if any(owner.get("controller") for owner in owners_of(manifest)):
+        return True
+    is_ours = LABEL_MANAGED in labels_of(manifest)
+    is_token = manifest.get("type") == "kubernetes.io/service-account-token"
+    return is_ours or is_token or (not key.group and (key.kind, key.name) in _GIVEN)

@@ -1,0 +1,480 @@
+"""Makes a Restore act exactly once, whoever asks how often and whatever dies in between.
+
+An attempt is consumed by its accepted record, an exclusive create on the ledger that is pushed before the first
+write; renaming, picking or adding the file again finds that record and does nothing. Before that the Lease of the
+attempt is taken, and only its holder carries it out or, after a crash, resumes it. What the guards refuse is not
+accepted: it is a finding, and looked at again at each pass until `notAfter`.
+
+    known? → guards → point → plan → Lease → accept (pushed) → carry out → finish (pushed) → Lease released
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Literal
+
+import structlog
+
+from reconciler.clock import Clock, format_instant
+from reconciler.cluster.port import Cluster, Discovery
+from reconciler.errors import ReconcilerError, RefusedError, TransientError
+from reconciler.kinds.record import Outcome, RestoreRecord
+from reconciler.ledger.layout import RestoreKey
+from reconciler.ledger.ledger import Entry, Ledger, RestoreState
+from reconciler.restore.behind import ledger_lag
+from reconciler.restore.entry import Plan
+from reconciler.restore.execute import Bounds, Execution, Result
+from reconciler.restore.filling import PointContents
+from reconciler.restore.lease import (
+    DURATION,
+    AttemptLease,
+    LeaseHeldError,
+    LeaseLostError,
+    LeaseSettings,
+    hold,
+    renewed,
+)
+from reconciler.restore.plan import build_plan
+from reconciler.restore.records import accepted_record, finished_record
+from reconciler.restore.request import FoundPoint, RestoreRequest, find_point
+from reconciler.store.port import Store
+
+ResultPhase = Literal["Succeeded", "Partial", "Failed", "Refused", "Cancelled", "Waiting"]
+Stores = Callable[[RestoreRequest], Sequence[tuple[str, Store]]]
+"""The locations to look through for a request's point, by name, in order."""
+
+log = structlog.get_logger(__name__)
+
+
+class NotAllowedError(RefusedError):
+    """A guard keeps a request from being accepted."""
+
+
+@dataclass(frozen=True)
+class RunnerSettings:
+    """How restores are run on this cluster."""
+
+    cluster: str
+    """What the operator calls the cluster."""
+    holder: str
+    """Who we are, different for each process."""
+    lease_namespace: str
+    helper_image: str
+    lease_duration: timedelta = DURATION
+    bounds: Bounds = field(default_factory=Bounds)
+
+
+@dataclass(frozen=True)
+class RestoreResult:
+    """What a step did for one attempt.
+
+    `Refused` was not accepted (or must not be touched any more) and says why; `Waiting` goes on at a later step.
+    """
+
+    source: str
+    namespace: str
+    name: str
+    attempt: int
+    phase: ResultPhase
+    reason: str
+    message: str = ""
+    hint: str = ""
+    point: str = ""
+    outcomes: tuple[Outcome, ...] = ()
+    plan: Plan | None = None
+
+
+def key_of(request: RestoreRequest) -> RestoreKey:
+    """The place of an attempt in the ledger of its cluster."""
+    return RestoreKey(request.source, request.namespace, request.name, request.attempt)
+
+
+class RestoreRunner:
+    """Accepts, carries out and resumes restores into one cluster."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        cluster: Cluster,
+        stores: Stores,
+        settings: RunnerSettings,
+        clock: Clock,
+        is_wanted: Callable[[RestoreRequest], bool] = lambda _: True,
+    ) -> None:
+        """Make a runner.
+
+        Args:
+            ledger: the target cluster's ledger.
+            cluster: the target.
+            stores: finds the locations for a request.
+            settings: how restores are run.
+            clock: the time.
+            is_wanted: asked before each object whether a request still stands; it stops there when not.
+        """
+        self._ledger = ledger
+        self._cluster = cluster
+        self._stores = stores
+        self._settings = settings
+        self._clock = clock
+        self._is_wanted = is_wanted
+
+    def step(
+        self,
+        requests: Sequence[RestoreRequest],
+        *,
+        stop: threading.Event,
+        sources: Collection[str] = (),
+    ) -> list[RestoreResult]:
+        """Do what is due for these requests; nothing is returned for attempts that are over.
+
+        Args:
+            requests: all that is asked for now.
+            stop: set when work must end at the next object; accepted attempts are resumed by a later step.
+            sources: the sources that `requests` is complete for. An accepted attempt of one of these that is
+                no longer asked for is cancelled; attempts of other sources are left alone.
+        """
+        results = []
+        states = self._ledger.view().restores()
+        for request in requests:
+            if stop.is_set():
+                break
+            if request.spec.cluster == self._settings.cluster:
+                state = states.get(key_of(request), RestoreState())
+                result = self._guarded(request, state, stop)
+                if result is not None:
+                    results.append(result)
+        asked = {key_of(request) for request in requests}
+        for key, state in states.items():
+            if key in asked or key.source not in sources or stop.is_set():
+                continue
+            if state.accepted is not None and state.finished is None:
+                results.append(self._cancel(key, state.accepted))
+        return results
+
+    def plan(self, request: RestoreRequest) -> Plan:
+        """Make the live plan of a request; changes nothing.
+
+        Raises:
+            NoSuchPointError, RefusedError, UsageError: there is no plan.
+        """
+        found = self._find(request)
+        return self._build(request, found, self._cluster.discover())
+
+    def _guarded(
+        self, request: RestoreRequest, state: RestoreState, stop: threading.Event
+    ) -> RestoreResult | None:
+        try:
+            return self._one(request, state, stop)
+        except LeaseHeldError as error:
+            return _result(request, "Waiting", error.reason, error.message, hint=error.hint)
+        except ReconcilerError as error:
+            phase: ResultPhase = "Waiting" if isinstance(error, TransientError) else "Refused"
+            log.error("restore not run", restore=request.title, reason=error.reason)
+            return _result(request, phase, error.reason, error.message, hint=error.hint)
+
+    def _one(
+        self, request: RestoreRequest, state: RestoreState, stop: threading.Event
+    ) -> RestoreResult | None:
+        known = state.accepted or state.finished
+        if known is None:
+            return self._start(request, stop)
+        uid = self._cluster.uid()
+        if known.spec.cluster_uid != uid:
+            raise NotAllowedError(
+                f"restore {request.title}: another cluster of this name used this attempt",
+                hint="raise spec.attempt",
+                reason="ClusterDiffers",
+            )
+        if known.spec.spec_digest != request.digest:
+            raise NotAllowedError(
+                f"restore {request.title}: it was edited after it was accepted; that changes nothing",
+                hint="raise spec.attempt to run it as it is now",
+                reason="EditedAfterUse",
+            )
+        if state.finished is not None or state.accepted is None:
+            return None
+        return self._resume(request, state.accepted, stop)
+
+    def _start(self, request: RestoreRequest, stop: threading.Event) -> RestoreResult:
+        self._check(request)
+        found = self._find(request)
+        discovery = self._cluster.discover()
+        plan = self._build(request, found, discovery)
+        uid = self._cluster.uid()
+        record = accepted_record(
+            request,
+            found=found,
+            plan=plan,
+            cluster=self._settings.cluster,
+            cluster_uid=uid,
+            now=self._clock.now(),
+        )
+        if request.spec.mode == "Plan":
+            return self._publish_plan(request, record, plan)
+        if plan.refusals:
+            raise NotAllowedError(
+                f"restore {request.title}: {'; '.join(plan.refusals)}"[:1000],
+                hint="look at `reconciler restore plan`, then change the request",
+                reason="PlanRefused",
+            )
+        lease = self._hold(request, discovery)
+        is_ours = False
+        try:
+            is_ours = self._ledger.accept(record)
+        finally:
+            if not is_ours:
+                lease.release()
+        if not is_ours:
+            return _result(request, "Waiting", "AcceptedElsewhere", "another process was first")
+        log.info("restore accepted", restore=request.title, point=found.title)
+        return self._carry_out(
+            request, record, found, plan, lease=lease, discovery=discovery, stop=stop
+        )
+
+    def _resume(
+        self, request: RestoreRequest, accepted: RestoreRecord, stop: threading.Event
+    ) -> RestoreResult:
+        discovery = self._cluster.discover()
+        lease = self._hold(request, discovery)
+        try:
+            found = self._find(request, resolved=accepted.spec.point)
+            if found.digest != accepted.spec.point_digest:
+                raise NotAllowedError(
+                    f"resume {request.title}: the restore point is not the one that was accepted",
+                    hint="run `reconciler verify` on it",
+                    reason="DigestDiffers",
+                )
+            plan = self._build(request, found, discovery, since=lease.since)
+        except BaseException:
+            lease.step_down()
+            raise
+        log.info("restore resumed", restore=request.title, point=found.title)
+        return self._carry_out(
+            request, accepted, found, plan, lease=lease, discovery=discovery, stop=stop
+        )
+
+    def _carry_out(
+        self,
+        request: RestoreRequest,
+        accepted: RestoreRecord,
+        found: FoundPoint,
+        plan: Plan,
+        *,
+        lease: AttemptLease,
+        discovery: Discovery,
+        stop: threading.Event,
+    ) -> RestoreResult:
+        try:
+            result = carry_out(
+                plan,
+                found=found,
+                cluster=self._cluster,
+                discovery=discovery,
+                settings=self._settings,
+                lease=lease,
+                clock=self._clock,
+                stop=stop,
+                is_wanted=lambda: self._is_wanted(request),
+            )
+        except BaseException:
+            lease.step_down()
+            raise
+        if result.phase == "Stopped":
+            lease.step_down()
+            return _result(request, "Waiting", "Stopped", result.message, point=found.title)
+        self._finish(accepted, result)
+        lease.release()
+        return RestoreResult(
+            *_identity(request),
+            phase=result.phase,
+            reason=result.phase,
+            message=result.message,
+            point=found.title,
+            outcomes=result.outcomes,
+            plan=plan,
+        )
+
+    def _finish(self, accepted: RestoreRecord, result: Result) -> None:
+        """Record the end; raises when it is not pushed, so that the Lease stays as a mark of what was done."""
+        assert result.phase != "Stopped"
+        record = finished_record(
+            accepted,
+            phase=result.phase,
+            outcomes=result.outcomes,
+            message=result.message,
+            now=self._clock.now(),
+        )
+        self._ledger.append([Entry(record)])
+        self._ledger.push()
+
+    def _publish_plan(
+        self, request: RestoreRequest, record: RestoreRecord, plan: Plan
+    ) -> RestoreResult:
+        if not self._ledger.accept(record):
+            return _result(request, "Waiting", "AcceptedElsewhere", "another process was first")
+        message = "; ".join(plan.refusals) or "the plan is recorded; nothing was changed"
+        result = Result("Succeeded", (), message)
+        self._finish(record, result)
+        return RestoreResult(
+            *_identity(request),
+            phase="Succeeded",
+            reason="Planned",
+            message=message,
+            point=plan.point,
+            plan=plan,
+        )
+
+    def _cancel(self, key: RestoreKey, accepted: RestoreRecord) -> RestoreResult:
+        """End an attempt whose request is gone: what was not done stays undone."""
+        message = "the request was removed after it was accepted; what was not done is left undone"
+        self._finish(accepted, Result("Cancelled", (), message))
+        return RestoreResult(
+            key.source,
+            key.namespace,
+            key.name,
+            key.attempt,
+            phase="Cancelled",
+            reason="Withdrawn",
+            message=message,
+            point=accepted.spec.point,
+        )
+
+    def _check(self, request: RestoreRequest) -> None:
+        """Ask the guards.
+
+        Raises:
+            NotAllowedError: one of them says no.
+        """
+        check_request(request)
+        if self._clock.now() > request.spec.not_after:
+            raise NotAllowedError(
+                f"restore {request.title}: notAfter was {format_instant(request.spec.not_after)}",
+                hint="set a later notAfter if it is still wanted",
+                reason="Expired",
+            )
+        for _, store in self._stores(request):
+            lag = ledger_lag(self._ledger.view(), store, domain=self._cluster.uid())
+            if lag:
+                raise NotAllowedError(
+                    f"restore {request.title}: the ledger is behind the store: {lag}",
+                    hint="see `reconciler ledger rebuild`; it is tried again at the next pass",
+                    reason="LedgerBehind",
+                )
+
+    def _find(self, request: RestoreRequest, *, resolved: str = "") -> FoundPoint:
+        return find_point(
+            request,
+            stores=self._stores(request),
+            cluster=self._settings.cluster,
+            cluster_uid=self._cluster.uid(),
+            resolved=resolved,
+        )
+
+    def _build(
+        self, request: RestoreRequest, found: FoundPoint, discovery: Discovery, *, since: str = ""
+    ) -> Plan:
+        return build_plan(
+            request,
+            found=found,
+            cluster=self._cluster,
+            discovery=discovery,
+            now=self._clock.now(),
+            since=since,
+        )
+
+    def _hold(self, request: RestoreRequest, discovery: Discovery) -> AttemptLease:
+        return hold(
+            self._cluster,
+            discovery,
+            title=request.title,
+            settings=LeaseSettings(
+                self._settings.lease_namespace, self._settings.holder, self._settings.lease_duration
+            ),
+            clock=self._clock,
+        )
+
+
+def check_request(request: RestoreRequest) -> None:
+    """Check what a request says of itself.
+
+    Raises:
+        NotAllowedError: a tenant asks beyond its namespace, or a transform set is missing.
+    """
+    named = [entry.metadata.name for entry in request.transforms]
+    if named != list(request.spec.transforms):
+        missing = sorted(set(request.spec.transforms) - set(named))
+        raise NotAllowedError(
+            f"restore {request.title}: no TransformSet is called {', '.join(missing)}",
+            reason="TransformMissing",
+        )
+    if not request.namespace:
+        return
+    origin = request.spec.from_.point.split("/")[0]
+    into = request.spec.to.namespace or origin
+    if {origin, into} != {request.namespace}:
+        raise NotAllowedError(
+            f"restore {request.title}: a request of namespace {request.namespace} cannot reach another one",
+            hint="grants are not supported by this version; ask the platform's repository for it",
+            reason="NeedsGrant",
+        )
+
+
+def carry_out(
+    plan: Plan,
+    *,
+    found: FoundPoint,
+    cluster: Cluster,
+    discovery: Discovery,
+    settings: RunnerSettings,
+    lease: AttemptLease,
+    clock: Clock,
+    stop: threading.Event,
+    is_wanted: Callable[[], bool] = lambda: True,
+) -> Result:
+    """Carry out a plan under a Lease, which is renewed as long as it takes."""
+    contents = PointContents(
+        found, cluster=cluster, discovery=discovery, image=settings.helper_image, clock=clock
+    )
+    every_s = settings.lease_duration.total_seconds() / 3
+    with renewed(lease, every_s=every_s, stop=stop) as halt:
+
+        def note(content: str) -> None:
+            try:
+                lease.note(content)
+            except LeaseLostError:
+                halt.set()
+                raise
+
+        return Execution(
+            plan=plan,
+            cluster=cluster,
+            discovery=discovery,
+            contents=contents,
+            stop=halt,
+            is_wanted=is_wanted,
+            done=lease.done,
+            on_done=note,
+            bounds=settings.bounds,
+        ).run()
+
+
+def _identity(request: RestoreRequest) -> tuple[str, str, str, int]:
+    return request.source, request.namespace, request.name, request.attempt
+
+
+def _result(
+    request: RestoreRequest,
+    phase: ResultPhase,
+    reason: str,
+    message: str,
+    *,
+    hint: str = "",
+    point: str = "",
+) -> RestoreResult:
+    return RestoreResult(
+        *_identity(request), phase=phase, reason=reason, message=message, hint=hint, point=point
+    )

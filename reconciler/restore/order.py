@@ -1,0 +1,184 @@
+"""The order in which objects are written back, and what an object needs before it can stand.
+
+Levels run one after the other; objects of one level are written side by side. Claims are filled between
+`CLAIMS` and `DATA_SERVICES`, the contents of data services between `DATA_SERVICES` and `WORKLOADS`. What
+can turn away or change other writes (webhooks, aggregated APIs) comes last. `needs_of` names the objects
+without which one would be wrong; a failure spreads along it, and no further.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import Any
+
+from reconciler.objects import Manifest, ObjectKey, field, group_of, pod_spec_of
+
+
+class Level(IntEnum):
+    """The levels, first to last."""
+
+    NAMESPACES = 0
+    DEFINITIONS = 1
+    CLASSES = 2
+    IDENTITIES = 3
+    CONFIGURATION = 4
+    CLAIMS = 5
+    SERVICES = 6
+    DATA_SERVICES = 7
+    WORKLOADS = 8
+    POLICIES = 9
+    CUSTOM = 10
+    GATES = 11
+
+
+WORKLOAD_KINDS = frozenset(
+    {
+        ("apps", "Deployment"),
+        ("apps", "StatefulSet"),
+        ("apps", "DaemonSet"),
+        ("apps", "ReplicaSet"),
+        ("", "ReplicationController"),
+        ("", "Pod"),
+        ("batch", "Job"),
+        ("batch", "CronJob"),
+    }
+)
+RBAC = "rbac.authorization.k8s.io"
+
+_LEVELS: dict[tuple[str, str], Level] = {
+    ("", "Namespace"): Level.NAMESPACES,
+    ("apiextensions.k8s.io", "CustomResourceDefinition"): Level.DEFINITIONS,
+    ("scheduling.k8s.io", "PriorityClass"): Level.CLASSES,
+    ("storage.k8s.io", "StorageClass"): Level.CLASSES,
+    ("storage.k8s.io", "CSIDriver"): Level.CLASSES,
+    ("networking.k8s.io", "IngressClass"): Level.CLASSES,
+    ("gateway.networking.k8s.io", "GatewayClass"): Level.CLASSES,
+    ("node.k8s.io", "RuntimeClass"): Level.CLASSES,
+    ("snapshot.storage.k8s.io", "VolumeSnapshotClass"): Level.CLASSES,
+    ("", "ServiceAccount"): Level.IDENTITIES,
+    (RBAC, "ClusterRole"): Level.IDENTITIES,
+    (RBAC, "Role"): Level.IDENTITIES,
+    (RBAC, "ClusterRoleBinding"): Level.CONFIGURATION,
+    (RBAC, "RoleBinding"): Level.CONFIGURATION,
+    ("", "Secret"): Level.CONFIGURATION,
+    ("", "ConfigMap"): Level.CONFIGURATION,
+    ("", "LimitRange"): Level.CONFIGURATION,
+    ("", "ResourceQuota"): Level.CONFIGURATION,
+    ("", "PersistentVolume"): Level.CONFIGURATION,
+    ("", "PersistentVolumeClaim"): Level.CLAIMS,
+    ("", "Service"): Level.SERVICES,
+    ("", "Endpoints"): Level.SERVICES,
+    ("discovery.k8s.io", "EndpointSlice"): Level.SERVICES,
+    ("networking.k8s.io", "NetworkPolicy"): Level.SERVICES,
+    ("apiregistration.k8s.io", "APIService"): Level.GATES,
+    **dict.fromkeys(WORKLOAD_KINDS, Level.WORKLOADS),
+}
+_BUILT_IN_GROUPS = frozenset(
+    {"", "apps", "batch", "autoscaling", "policy", "extensions", "events.k8s.io"}
+)
+
+
+_WHOLE = (("secretRef", "Secret"), ("configMapRef", "ConfigMap"))
+_SINGLE = (("secretKeyRef", "Secret"), ("configMapKeyRef", "ConfigMap"))
+
+
+def level_of(key: ObjectKey, *, is_data_service: bool = False) -> Level:
+    """The level at which an object is written."""
+    if is_data_service:
+        return Level.DATA_SERVICES
+    known = _LEVELS.get((key.group, key.kind))
+    if known is not None:
+        return known
+    if key.group == "admissionregistration.k8s.io":
+        return Level.GATES
+    is_built_in = key.group in _BUILT_IN_GROUPS or key.group.endswith(".k8s.io")
+    return Level.POLICIES if is_built_in else Level.CUSTOM
+
+
+def is_workload(key: ObjectKey) -> bool:
+    """Whether readiness of this kind is waited for."""
+    return (key.group, key.kind) in WORKLOAD_KINDS
+
+
+def claims_of(manifest: Manifest) -> set[str]:
+    """The claims that a workload mounts; of a StatefulSet also those made from its templates."""
+    spec = pod_spec_of(manifest) or {}
+    claims = {
+        name
+        for volume in spec.get("volumes") or []
+        if (name := field(volume, "persistentVolumeClaim", "claimName"))
+    }
+    if manifest.get("kind") == "StatefulSet":
+        name = field(manifest, "metadata", "name", default="")
+        first = field(manifest, "spec", "ordinals", "start", default=0)
+        count = field(manifest, "spec", "replicas", default=1)
+        for template in field(manifest, "spec", "volumeClaimTemplates", default=[]):
+            prefix = f"{field(template, 'metadata', 'name', default='')}-{name}"
+            claims |= {f"{prefix}-{ordinal}" for ordinal in range(first, first + count)}
+    return claims
+
+
+def needs_of(manifest: Manifest) -> Iterator[ObjectKey]:
+    """Name the objects without which this one would be wrong; they need not exist anywhere."""
+    key = ObjectKey.of(manifest)
+    if key.namespace:
+        yield ObjectKey("", "Namespace", "", key.namespace)
+    yield from _needs_of_pods(manifest, key.namespace)
+    if key.kind in {"RoleBinding", "ClusterRoleBinding"} and key.group == RBAC:
+        kind = field(manifest, "roleRef", "kind", default="Role")
+        name = field(manifest, "roleRef", "name", default="")
+        yield ObjectKey(RBAC, kind, key.namespace if kind == "Role" else "", name)
+    if key.kind == "HorizontalPodAutoscaler":
+        target = field(manifest, "spec", "scaleTargetRef", default={})
+        group = group_of(target.get("apiVersion", ""))
+        yield ObjectKey(group, target.get("kind", ""), key.namespace, target.get("name", ""))
+    for reference in field(manifest, "metadata", "ownerReferences", default=[]):
+        yield from owner_keys(reference, key.namespace)
+
+
+def _needs_of_pods(manifest: Manifest, namespace: str) -> Iterator[ObjectKey]:
+    spec = pod_spec_of(manifest)
+    if spec is None:
+        return
+    for claim in claims_of(manifest):
+        yield ObjectKey("", "PersistentVolumeClaim", namespace, claim)
+    account = spec.get("serviceAccountName")
+    if account and account != "default":
+        yield ObjectKey("", "ServiceAccount", namespace, account)
+    for volume in spec.get("volumes") or []:
+        sources = [volume, *field(volume, "projected", "sources", default=[])]
+        for source in sources:
+            yield from _needs_of_source(source, namespace)
+    for part in ("containers", "initContainers"):
+        for container in spec.get(part) or []:
+            for entry in container.get("envFrom") or []:
+                yield from _references(entry, namespace, _WHOLE)
+            for entry in container.get("env") or []:
+                yield from _references(entry.get("valueFrom") or {}, namespace, _SINGLE)
+
+
+def _needs_of_source(source: dict[str, Any], namespace: str) -> Iterator[ObjectKey]:
+    for part, kind in (("secret", "Secret"), ("configMap", "ConfigMap")):
+        inside = source.get(part)
+        if isinstance(inside, dict) and not inside.get("optional"):
+            name = inside.get("secretName") or inside.get("name")
+            if name:
+                yield ObjectKey("", kind, namespace, name)
+
+
+def _references(
+    entry: dict[str, Any], namespace: str, parts: tuple[tuple[str, str], ...]
+) -> Iterator[ObjectKey]:
+    for part, kind in parts:
+        inside = entry.get(part)
+        if isinstance(inside, dict) and inside.get("name") and not inside.get("optional"):
+            yield ObjectKey("", kind, namespace, inside["name"])
+
+
+def owner_keys(reference: dict[str, Any], namespace: str) -> list[ObjectKey]:
+    """The keys that an owner reference may mean: in the same namespace, or cluster-scoped."""
+    group = group_of(reference.get("apiVersion", ""))
+    kind, name = reference.get("kind", ""), reference.get("name", "")
+    keys = [ObjectKey(group, kind, namespace, name)] if namespace else []
+    return [*keys, ObjectKey(group, kind, "", name)]

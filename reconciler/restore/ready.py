@@ -1,0 +1,154 @@
+"""Waits for what others do: CRDs established, claims bound, objects gone, workloads Ready.
+
+Every wait has a bound in real time, because a cluster's time is real, and ends early when work must stop.
+A check gives the problem that is left, empty when there is none; the last problem is the cause that a person
+reads. What Ready means per kind follows the Kubernetes API conventions and kubectl's `rollout status`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from reconciler.objects import Manifest, field
+
+_FIRST_NAP_S = 0.05
+_LONGEST_NAP_S = 1.0
+
+
+def wait_for(check: Callable[[], str], *, timeout_s: float, stop: threading.Event) -> str:
+    """Ask `check` until it gives an empty text; give the last problem when time is up or work stops."""
+    deadline, nap_s = time.monotonic() + timeout_s, _FIRST_NAP_S
+    while True:
+        problem = check()
+        left_s = deadline - time.monotonic()
+        if not problem or left_s <= 0:
+            return problem
+        if stop.wait(min(nap_s, left_s)):
+            return problem
+        nap_s = min(nap_s * 1.5, _LONGEST_NAP_S)
+
+
+def definition_problem(definition: Manifest | None) -> str:
+    """What keeps a CRD from being served."""
+    if definition is None:
+        return "it is gone"
+    for wanted in ("NamesAccepted", "Established"):
+        condition = _condition(definition, wanted)
+        if condition.get("status") != "True":
+            return f"not {wanted}: {condition.get('message') or 'no word yet'}"[:200]
+    return ""
+
+
+def claim_problem(claim: Manifest | None) -> str:
+    """What keeps a claim from being bound."""
+    if claim is None:
+        return "it is gone"
+    phase = field(claim, "status", "phase", default="Pending")
+    return "" if phase == "Bound" else f"the claim is {phase}"
+
+
+def workload_problem(workload: Manifest | None) -> str:
+    """What keeps a workload from being Ready; empty for kinds that have no such state."""
+    if workload is None:
+        return "it is gone"
+    rule = _RULES.get(str(workload.get("kind")))
+    return rule(workload) if rule else ""
+
+
+def _is_unseen(workload: Manifest) -> bool:
+    generation = field(workload, "metadata", "generation", default=0)
+    return bool(field(workload, "status", "observedGeneration", default=0) < generation)
+
+
+def _replicas(workload: Manifest, *counters: str) -> str:
+    wanted = field(workload, "spec", "replicas", default=1)
+    if _is_unseen(workload):
+        return "its controller has not seen it yet"
+    for counter in counters:
+        count = field(workload, "status", counter, default=0)
+        if count < wanted:
+            return f"{count} of {wanted} replicas are {_WORDS[counter]}"
+    return ""
+
+
+_WORDS = {
+    "updatedReplicas": "up to date",
+    "readyReplicas": "Ready",
+    "availableReplicas": "available",
+}
+
+
+def _deployment_problem(workload: Manifest) -> str:
+    if field(workload, "spec", "paused"):
+        return ""
+    return _replicas(workload, "updatedReplicas", "readyReplicas", "availableReplicas")
+
+
+def _set_problem(workload: Manifest) -> str:
+    return _replicas(workload, "readyReplicas")
+
+
+def _daemon_problem(workload: Manifest) -> str:
+    if _is_unseen(workload):
+        return "its controller has not seen it yet"
+    wanted = field(workload, "status", "desiredNumberScheduled", default=0)
+    count = field(workload, "status", "numberReady", default=0)
+    return "" if count >= wanted else f"{count} of {wanted} pods are Ready"
+
+
+def _pod_problem(pod: Manifest) -> str:
+    phase = field(pod, "status", "phase", default="Pending")
+    if phase == "Succeeded" or _condition(pod, "Ready").get("status") == "True":
+        return ""
+    return f"the pod is {phase}"
+
+
+def _job_problem(job: Manifest) -> str:
+    failed = _condition(job, "Failed")
+    if failed.get("status") == "True":
+        return f"the Job failed: {failed.get('message', '')}"[:200]
+    is_suspended = bool(field(job, "spec", "suspend"))
+    if is_suspended or _condition(job, "Complete").get("status") == "True":
+        return ""
+    started = field(job, "status", "ready", default=0) or field(
+        job, "status", "succeeded", default=0
+    )
+    return "" if started else "none of its pods is Ready"
+
+
+_RULES: dict[str, Callable[[Manifest], str]] = {
+    "Deployment": _deployment_problem,
+    "StatefulSet": _set_problem,
+    "ReplicaSet": _set_problem,
+    "ReplicationController": _set_problem,
+    "DaemonSet": _daemon_problem,
+    "Pod": _pod_problem,
+    "Job": _job_problem,
+}
+
+
+def first_cause(pods: Iterable[Manifest]) -> str:
+    """Why pods are not Ready, as their status says it; empty when it does not."""
+    for pod in pods:
+        for name in ("initContainerStatuses", "containerStatuses"):
+            for status in field(pod, "status", name, default=[]):
+                for state in ("waiting", "terminated"):
+                    cause = field(status, "state", state, default={})
+                    if cause.get("reason") not in (None, "Completed", "ContainerCreating"):
+                        where = f"container {status.get('name')}"
+                        return f"{where}: {cause['reason']}: {cause.get('message', '')}"[:200]
+        unplaced = _condition(pod, "PodScheduled")
+        if unplaced.get("status") == "False":
+            return f"not scheduled: {unplaced.get('message', '')}"[:200]
+    return ""
+
+
+def _condition(manifest: Manifest, name: str) -> dict[str, Any]:
+    for condition in field(manifest, "status", "conditions", default=[]):
+        if condition.get("type") == name:
+            found: dict[str, Any] = condition
+            return found
+    return {}

@@ -1,0 +1,1 @@
+"""Settings, the pass, the calendar, health and metrics."""

@@ -1,0 +1,67 @@
+"""Locations opened when first used and kept open: their keys cost an argon2id each.
+
+One that cannot be opened is asked again at the next pass, and does not stop the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from reconciler.clock import Clock
+from reconciler.errors import LocationMissingError, ReconcilerError
+from reconciler.kinds.platform import Location
+from reconciler.store.content import ContentStore, open_store
+from reconciler.store.port import Storage
+from reconciler.store.storage import open_storage
+
+OpenStorage = Callable[[str], Storage]
+
+
+class Locations:
+    """The stores behind `Location` manifests, by name."""
+
+    def __init__(
+        self,
+        *,
+        passphrase: Callable[[str], str],
+        clock: Clock,
+        grace: timedelta,
+        storage: OpenStorage = open_storage,
+    ) -> None:
+        self._passphrase = passphrase
+        self._clock = clock
+        self._grace = grace
+        self._storage = storage
+        self._open: dict[str, tuple[str, ContentStore]] = {}
+        self.faults: dict[str, ReconcilerError] = {}
+        """Locations that did not open when last asked, and why."""
+
+    def open(self, location: Location) -> ContentStore:
+        """Open a location.
+
+        Raises:
+            LocationMissingError, KeyRejectedError and the errors of storage.
+        """
+        name, url = location.metadata.name, location.spec.url
+        known = self._open.get(name)
+        if known is not None and known[0] == url:
+            return known[1]
+        try:
+            store = open_store(
+                self._storage(url), self._passphrase(name), clock=self._clock, grace=self._grace
+            )
+        except LocationMissingError as error:
+            error.hint = error.hint or f"make it ready with `reconciler keys init --location {url}`"
+            self.faults[name] = error
+            raise
+        except ReconcilerError as error:
+            self.faults[name] = error
+            raise
+        self.faults.pop(name, None)
+        self._open[name] = (url, store)
+        return store
+
+    def forget(self, name: str) -> None:
+        """Open the location afresh when it is next used."""
+        self._open.pop(name, None)

@@ -1,0 +1,171 @@
+"""Restores of a pass: merged requests are handed to the runner, which makes each act exactly once."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+from reconciler.clock import Clock
+from reconciler.cluster.port import Cluster
+from reconciler.daemon.desired import Desired, Requested
+from reconciler.daemon.locations import Locations
+from reconciler.daemon.settings import Settings
+from reconciler.errors import ReconcilerError
+from reconciler.ledger.layout import RestoreKey
+from reconciler.ledger.ledger import Ledger
+from reconciler.restore.once import RestoreResult, RestoreRunner, RunnerSettings, key_of
+from reconciler.restore.request import RestoreRequest
+from reconciler.store.port import Store
+
+LOOK_EVERY_S = 2.0
+HOLDER = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+"""Who this process is, for Leases."""
+
+
+@dataclass(frozen=True)
+class RestoreLine:
+    """How one restore stands, for logs, metrics and people."""
+
+    name: str
+    attempt: int
+    phase: str
+    message: str = ""
+    hint: str = ""
+
+    @property
+    def is_waiting(self) -> bool:
+        """It goes on at a later pass."""
+        return self.phase == "Waiting"
+
+
+def request_of(requested: Requested, desired: Desired) -> RestoreRequest:
+    """What a Restore manifest asks for, with the transform sets that it names."""
+    restore = requested.restore
+    known = desired.transforms_for(restore.metadata.namespace)
+    return RestoreRequest(
+        source=requested.source,
+        namespace=restore.metadata.namespace or "",
+        name=restore.metadata.name,
+        attempt=restore.spec.attempt,
+        spec=restore.spec,
+        revision=requested.revision,
+        transforms=tuple(known[name] for name in restore.spec.transforms if name in known),
+    )
+
+
+def stores_of(desired: Desired, locations: Locations) -> list[tuple[str, Store]]:
+    """Every location that opens, by name."""
+    found: list[tuple[str, Store]] = []
+    for location in desired.locations:
+        try:
+            found.append((location.metadata.name, locations.open(location)))
+        except ReconcilerError:
+            # Kept in `locations.faults`, and reported from there.
+            continue
+    return found
+
+
+class StillWanted:
+    """Whether a request that is being carried out still stands in Git; asked often, looked up now and then.
+
+    While a source cannot be read nothing is withdrawn.
+    """
+
+    def __init__(self, look: Callable[[], Collection[RestoreKey] | None]) -> None:
+        self._look = look
+        self._lock = threading.Lock()
+        self._looked_at = time.monotonic()
+        self._known: Collection[RestoreKey] | None = None
+
+    def __call__(self, request: RestoreRequest) -> bool:
+        """Ask; thread-safe."""
+        with self._lock:
+            if time.monotonic() - self._looked_at >= LOOK_EVERY_S:
+                self._known = self._look()
+                self._looked_at = time.monotonic()
+            return self._known is None or key_of(request) in self._known
+
+
+def keys_of(desired: Desired) -> set[RestoreKey]:
+    """The attempts that are asked for."""
+    return {key_of(request_of(requested, desired)) for requested in desired.restores}
+
+
+def runner(
+    desired: Desired,
+    *,
+    cluster: Cluster,
+    settings: Settings,
+    ledger: Ledger,
+    locations: Locations,
+    clock: Clock,
+    is_wanted: Callable[[RestoreRequest], bool] = lambda _: True,
+) -> RestoreRunner:
+    """The runner for this cluster."""
+    return RestoreRunner(
+        ledger=ledger,
+        cluster=cluster,
+        stores=lambda _request: stores_of(desired, locations),
+        settings=runner_settings(settings),
+        clock=clock,
+        is_wanted=is_wanted,
+    )
+
+
+def runner_settings(settings: Settings) -> RunnerSettings:
+    """What the runner takes from the operator's configuration."""
+    return RunnerSettings(
+        cluster=settings.cluster.name,
+        holder=HOLDER,
+        lease_namespace=settings.lease_namespace,
+        helper_image=settings.helper_image,
+    )
+
+
+def run_requests(
+    desired: Desired,
+    *,
+    cluster: Cluster,
+    settings: Settings,
+    ledger: Ledger,
+    locations: Locations,
+    clock: Clock,
+    stop: threading.Event,
+    sources: Sequence[str],
+    is_wanted: Callable[[RestoreRequest], bool],
+) -> list[RestoreLine]:
+    """Do what is due for every merged Restore; nothing is returned for attempts that are over.
+
+    Args:
+        sources: the sources whose requests are known in full now.
+        is_wanted: asked before each object whether a request still stands.
+    """
+    restores = runner(
+        desired,
+        cluster=cluster,
+        settings=settings,
+        ledger=ledger,
+        locations=locations,
+        clock=clock,
+        is_wanted=is_wanted,
+    )
+    requests = [request_of(requested, desired) for requested in desired.restores]
+    return [_line(result) for result in restores.step(requests, stop=stop, sources=sources)]
+
+
+def _line(result: RestoreResult) -> RestoreLine:
+    name = f"{result.namespace}/{result.name}" if result.namespace else result.name
+    counts = result.plan.verdicts() if result.plan else {}
+    done = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+    return RestoreLine(
+        name=name,
+        attempt=result.attempt,
+        phase=result.phase,
+        message=result.message or done,
+        hint=result.hint,
+    )

@@ -1,0 +1,237 @@
+"""The operator's configuration: one strict file, read at start, never part of Git.
+
+Found as `--config`, `$RECONCILER_CONFIG`, then `./reconciler.yaml`. Relative paths in it are relative to
+the file. Passphrases are named by where they come from (a file or an environment variable), never written in.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from reconciler.errors import FindingsError, KeyRejectedError, UsageError
+from reconciler.kinds.loader import load_model
+from reconciler.kinds.model import DNS_LABEL, Model, Name, Planned, Span
+
+ENVIRONMENT = "RECONCILER_CONFIG"
+PASSPHRASE = "RECONCILER_PASSPHRASE"  # noqa: S105 - the name of the variable
+DEFAULT_NAME = "reconciler.yaml"
+CONFIG_BYTES_MAX = 256 * 1024
+
+
+def _remote(value: str) -> str:
+    if value.startswith(("https://", "http://", "ssh://", "git://", "git@")):
+        raise PydanticCustomError(
+            "url", "remotes other than file:// are not supported by this version"
+        )
+    if not value.startswith("file:///"):
+        raise PydanticCustomError("url", "expected file:///absolute/path")
+    return value
+
+
+GitUrl = Annotated[str, AfterValidator(_remote)]
+
+
+class ClusterSettings(Model):
+    """How the cluster is reached."""
+
+    name: Annotated[str, Field(pattern=DNS_LABEL, max_length=63)]
+    """What the cluster is called in Git."""
+    kubeconfig: str | None = None
+    """A kubeconfig file; `$KUBECONFIG` or the usual place by default."""
+    context: str | None = None
+    """A context in it; its current one by default."""
+    in_cluster: bool = False
+    """Use the service account of the pod that this runs in."""
+
+
+class SourceEntry(Model):
+    """A policy repository."""
+
+    name: Name
+    """What the source is called in records."""
+    url: GitUrl
+    """`file:///path`."""
+    ref: str = "main"
+    """The branch."""
+    paths: list[str] = Field(default_factory=lambda: [""])
+    """Folders to read; the whole repository by default."""
+    kinds: list[str] | None = None
+    """The kinds it may define; every kind by default."""
+    namespaces: list[str] | None = None
+    """The namespaces it is confined to (a tenant's source); none by default: a platform source."""
+    trust: Planned
+    service_account: Planned
+
+
+class LedgerEntry(Model):
+    """Where records go."""
+
+    url: GitUrl
+    """`file:///path`; may be the policy repository."""
+
+
+class PassphraseSource(Model):
+    """Where a passphrase comes from."""
+
+    file: str | None = None
+    """A file; its last line break is not part of the passphrase."""
+    env: str | None = None
+    """An environment variable."""
+
+    @model_validator(mode="after")
+    def _one(self) -> PassphraseSource:
+        if (self.file is None) == (self.env is None):
+            raise PydanticCustomError("passphrase", "expected either file or env")
+        return self
+
+
+class Listen(Model):
+    """Where health and metrics are served."""
+
+    host: str = "127.0.0.1"
+    """An address of this machine."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    """0 takes any free port."""
+
+
+class BreakerSettings(Model):
+    """The most that retention may retire in one pass."""
+
+    max_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Of an application's points."""
+    max_points: Annotated[int, Field(ge=1)] = 50
+    """Of all points."""
+
+
+class PruneSettings(Model):
+    """When content may go."""
+
+    min_age: Span = timedelta(days=1)
+    """A retired point's root stays at least this long."""
+    grace: Span = timedelta(hours=24)
+    """Content that nothing refers to stays at least this long."""
+
+
+class Settings(Model):
+    """The operator's configuration."""
+
+    cluster: ClusterSettings
+    """The cluster."""
+    sources: Annotated[list[SourceEntry], Field(min_length=1, max_length=64)]
+    """Policy repositories."""
+    ledger: LedgerEntry
+    """Where records go."""
+    work_directory: str = ".reconciler"
+    """Clones and caches; can be lost at the cost of time."""
+    passphrases: dict[str, PassphraseSource] = Field(default_factory=dict)
+    """Location → where its passphrase comes from; `$RECONCILER_PASSPHRASE` by default."""
+    lease_namespace: Annotated[str, Field(pattern=DNS_LABEL, max_length=63)] = "backup-reconciler"
+    """Where leases of running restores are kept."""
+    helper_image: str = "busybox:1.37"
+    """Image of the short-lived pods that fill or read a volume."""
+    poll: Span = timedelta(minutes=1)
+    """How often sources are asked."""
+    concurrency: Annotated[int, Field(ge=1, le=32)] = 4
+    """Captures at the same time."""
+    health: Listen = Field(default_factory=lambda: Listen.model_validate({}))
+    """Health and metrics."""
+    breaker: BreakerSettings = Field(default_factory=lambda: BreakerSettings.model_validate({}))
+    """The most that retention may retire in one pass."""
+    prune: PruneSettings = Field(default_factory=lambda: PruneSettings.model_validate({}))
+    """When content may go."""
+    notifications: Planned
+    object_store: Planned
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Settings:
+        names = [source.name for source in self.sources]
+        if len(set(names)) != len(names):
+            raise PydanticCustomError("sources", "two sources have the same name")
+        return self
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """Settings and the folder that their relative paths start from."""
+
+    settings: Settings
+    directory: Path
+
+    def resolve(self, path: str) -> Path:
+        """A path of the file, absolute."""
+        return (self.directory / path).absolute()
+
+    @property
+    def work_directory(self) -> Path:
+        """Clones and caches."""
+        return self.resolve(self.settings.work_directory)
+
+    @property
+    def kubeconfig(self) -> Path | None:
+        """The kubeconfig that the file names."""
+        path = self.settings.cluster.kubeconfig
+        return self.resolve(path) if path else None
+
+
+def find_configuration(given: Path | None) -> Path:
+    """The file to read.
+
+    Raises:
+        UsageError: there is none.
+    """
+    path = given or Path(os.environ.get(ENVIRONMENT) or DEFAULT_NAME)
+    if not path.is_file():
+        raise UsageError(
+            f"read configuration {path}: no such file",
+            hint=f"name it with --config or ${ENVIRONMENT}, or write one with `reconciler init`",
+        )
+    return path
+
+
+def load_configuration(given: Path | None = None) -> Configuration:
+    """Read the operator's configuration.
+
+    Raises:
+        UsageError: there is no file.
+        FindingsError: it has faults; the message lists them all with their places.
+    """
+    path = find_configuration(given)
+    with path.open("rb") as file:
+        data = file.read(CONFIG_BYTES_MAX + 1)
+    settings, findings = load_model(Settings, path=str(path), data=data)
+    if settings is None or findings:
+        raise FindingsError("\n".join(str(finding) for finding in findings), hint="mend the file")
+    return Configuration(settings=settings, directory=path.absolute().parent)
+
+
+def passphrase(configuration: Configuration, location: str) -> str:
+    """Fetch the passphrase of a location.
+
+    Raises:
+        KeyRejectedError: there is none where it should be.
+    """
+    entry = configuration.settings.passphrases.get(location)
+    if entry is not None and entry.file is not None:
+        try:
+            text = configuration.resolve(entry.file).read_text()
+        except OSError as error:
+            raise KeyRejectedError(
+                f"read passphrase of {location}: {error.strerror}",
+                hint=f"look at passphrases.{location}.file",
+            ) from error
+        return text.removesuffix("\n")
+    variable = entry.env if entry is not None and entry.env is not None else PASSPHRASE
+    value = os.environ.get(variable)
+    if not value:
+        raise KeyRejectedError(
+            f"read passphrase of {location}: ${variable} is not set",
+            hint=f"set ${variable}, or name a file under passphrases.{location}.file",
+        )
+    return value

@@ -1,0 +1,127 @@
+"""The survey: what the cluster is, which applications it has, and which policy covers each.
+
+Objects are read once in a pass and only when somebody needs them: a policy that groups by label, or a capture.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from reconciler.capture.coverage import Coverage, applications
+from reconciler.capture.observe import Observation, observe_cluster
+from reconciler.capture.select import labels_seen
+from reconciler.clock import Clock
+from reconciler.cluster.port import Cluster, Discovery
+from reconciler.daemon.desired import Desired
+from reconciler.daemon.settings import Settings
+from reconciler.errors import RefusedError
+from reconciler.kinds.effective import Application, EffectivePolicy
+from reconciler.ledger.ledger import LedgerView
+from reconciler.objects import Manifest
+
+
+@dataclass
+class Survey:
+    """What was found of a cluster in one pass."""
+
+    cluster: Cluster
+    discovery: Discovery
+    uid: str
+    namespaces: list[Manifest]
+    clock: Clock
+    stop: threading.Event | None = None
+    coverage: Coverage = field(default_factory=lambda: Coverage(covered=(), uncovered=()))
+    _observation: Observation | None = None
+
+    @property
+    def observation(self) -> Observation:
+        """Everything that captures may need, read when first asked for."""
+        if self._observation is None:
+            self._observation = observe_cluster(
+                self.cluster, self.discovery, clock=self.clock, stop=self.stop
+            )
+        return self._observation
+
+    @property
+    def assignments(self) -> list[tuple[Application, EffectivePolicy]]:
+        """Each covered application with its policy."""
+        return [(entry.application, entry.policy) for entry in self.coverage.covered]
+
+    def notes(self, desired: Desired, *, view: LedgerView) -> list[str]:
+        """What a person should look at: nothing of it stops a capture."""
+        used = {entry.policy.name for entry in self.coverage.covered}
+        used |= {name for entry in self.coverage.covered for name in entry.others}
+        notes = [
+            f"policy {policy.name} selects no application of this cluster ({policy.ref.path})"
+            for policy in desired.policies
+            if policy.name not in used
+        ]
+        notes += [
+            f"{tie.application}: policies {', '.join(tie.policies)} tie; {tie.chosen} is used"
+            for tie in self.coverage.ties
+        ]
+        notes += list(self.coverage.faults)
+        covered = {str(entry.application) for entry in self.coverage.covered}
+        lost = [name for name in view.applications() if name not in covered and view.points(name)]
+        if lost:
+            notes.append(f"no policy covers, or no namespace is left of: {', '.join(lost[:10])}")
+        if self.coverage.uncovered:
+            names = self.coverage.uncovered
+            more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+            notes.append(f"no policy covers {', '.join(names[:10])}{more}")
+        return notes
+
+    def _members(self, namespace: str) -> Iterable[Mapping[str, str]]:
+        return labels_seen(self.observation, namespace)
+
+    def cover(self, desired: Desired, *, settings: Settings, view: LedgerView) -> None:
+        """Work out the coverage; the policy of an application's newest point counts as its owner."""
+        current = {}
+        for name in view.applications():
+            newest = view.latest(name)
+            if newest is not None and newest.spec.policy is not None:
+                current[name] = newest.spec.policy.name
+        manifest = desired.cluster(settings.cluster.name)
+        self.coverage = applications(
+            self.namespaces,
+            desired.policies,
+            cluster_name=settings.cluster.name,
+            cluster_labels=manifest.spec.labels if manifest else {},
+            current=current,
+            members=self._members,
+        )
+
+
+def survey(
+    cluster: Cluster,
+    *,
+    desired: Desired,
+    settings: Settings,
+    view: LedgerView,
+    clock: Clock,
+    stop: threading.Event | None = None,
+) -> Survey:
+    """Look at a cluster.
+
+    Raises:
+        RefusedError: this is not the cluster that its `Cluster` manifest says it is.
+        ReconcilerError: it cannot be read.
+    """
+    uid = cluster.uid()
+    manifest = desired.cluster(settings.cluster.name)
+    if manifest is not None and manifest.spec.uid not in (None, uid):
+        raise RefusedError(
+            f"work on cluster {settings.cluster.name}: its uid is {uid}, its manifest says {manifest.spec.uid}",
+            hint="connect to the right cluster, or mend the Cluster manifest",
+        )
+    discovery = cluster.discover()
+    kind = discovery.find("", "Namespace")
+    assert kind is not None, "every API server serves namespaces"
+    namespaces = [item for page in cluster.pages(kind) for item in page.items]
+    found = Survey(
+        cluster=cluster, discovery=discovery, uid=uid, namespaces=namespaces, clock=clock, stop=stop
+    )
+    found.cover(desired, settings=settings, view=view)
+    return found

@@ -1,0 +1,1 @@
+"""Verbs: the composition root."""

@@ -1,0 +1,107 @@
+"""Restores while Git is down: from location and passphrase alone, with a reason, journalled beside the clones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from reconciler.cli.arguments import EXIT_CODES, VALID_FOR
+from reconciler.errors import UsageError
+
+if TYPE_CHECKING:
+    from reconciler.cli.compose import Parts
+    from reconciler.restore.request import RestoreRequest
+    from reconciler.store.port import PointName
+
+
+def break_glass_run(
+    parts: Parts,
+    point: str,
+    *,
+    url: str | None,
+    passphrase_file: Path | None,
+    reason: str | None,
+    attempt: int,
+    options: dict[str, Any],
+) -> int:
+    """Restore POINT from the location at URL; nothing of Git is read or written.
+
+    Raises:
+        UsageError: location or reason are missing, or a transform set is asked for (those live in Git).
+    """
+    from reconciler.cli.plantext import summary
+    from reconciler.cli.points import find_in_store, open_location, parse_point
+    from reconciler.daemon.daemon import stop_on_signals
+    from reconciler.daemon.restores import runner_settings
+    from reconciler.restore.glass import run_break_glass
+
+    if not url or not reason:
+        raise UsageError(
+            "restore run: --break-glass needs --location URL and --reason",
+            hint=f"reconciler restore run {point} --break-glass --location file:///… --reason …",
+        )
+    if options.get("transforms"):
+        raise UsageError(
+            "restore run: transform sets come from Git and are not at hand with --break-glass",
+            hint="leave --transform out, or restore with Git",
+        )
+    store = open_location(url, passphrase_file)
+    name = find_in_store(store, parse_point(point), cluster=options.get("from_cluster"))
+    request = _request(parts, name, reason=reason, attempt=attempt, options=options)
+    journal = parts.journal
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    with stop_on_signals() as stop:
+        plan, result = run_break_glass(
+            request,
+            stores=lambda _request: [(url, store)],
+            cluster=parts.connect(),
+            settings=runner_settings(parts.settings),
+            clock=parts.clock,
+            journal=journal,
+            stop=stop,
+        )
+    click.echo(summary(plan))
+    click.echo(f"{result.phase}: {result.message or name.path}")
+    for outcome in result.outcomes[:20]:
+        if outcome.result == "Failed":
+            click.echo(f"  {outcome.item}: {outcome.reason} {outcome.message}", err=True)
+    click.echo(
+        f"The record is in {journal}; it follows into the ledger when Git is back.", err=True
+    )
+    return EXIT_CODES.get(result.phase, 130)
+
+
+def _request(
+    parts: Parts, name: PointName, *, reason: str, attempt: int, options: dict[str, Any]
+) -> RestoreRequest:
+    from reconciler.cli.arguments import as_manifest
+    from reconciler.clock import format_instant
+    from reconciler.kinds.request import RestoreSpec
+    from reconciler.restore.request import RestoreRequest
+
+    until = (parts.clock.now() + VALID_FOR).replace(microsecond=0)
+    into, contents = options.get("to_namespace"), options.get("contents")
+    spec = as_manifest(
+        RestoreSpec,
+        {
+            "attempt": attempt,
+            "cluster": parts.settings.cluster.name,
+            "reason": reason,
+            "notAfter": format_instant(until),
+            "from": {"point": name.path, "cluster": name.domain},
+            **({"to": {"namespace": into}} if into else {}),
+            **({"include": {"contents": list(contents)}} if contents else {}),
+            "onConflict": options.get("on_conflict") or "fail",
+        },
+        verb="restore run",
+    )
+    return RestoreRequest(
+        source="break-glass",
+        namespace="",
+        name=name.path.replace("/", "-").replace("_", "all").lower(),
+        attempt=attempt,
+        spec=spec,
+        break_glass=True,
+    )

@@ -1,0 +1,212 @@
+"""The composition root: settings → adapters → the parts that verbs use.
+
+Nothing else chooses adapters. `Parts` holds what is made on demand: a verb that reads the ledger never
+connects to a cluster, one that reads the store alone never opens Git.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import click
+import structlog
+
+from reconciler.clock import Clock, SystemClock
+from reconciler.cluster.port import Cluster
+from reconciler.daemon.desired import Desired, desire, poll_sources
+from reconciler.daemon.locations import Locations, OpenStorage
+from reconciler.daemon.reconcile import Reconciler
+from reconciler.daemon.settings import Configuration, load_configuration, passphrase
+from reconciler.errors import ReconcilerError, UsageError
+from reconciler.git.remote import Remote
+from reconciler.ledger.ledger import Ledger
+from reconciler.source.adopt import Adoption, SourceSettings
+from reconciler.source.poll import Source
+from reconciler.store.storage import open_storage
+
+
+@dataclass(frozen=True)
+class Seams:
+    """What tests put in place of adapters: wrappers that count and fail effects."""
+
+    remote: Remote | None = None
+    storage: OpenStorage = open_storage
+    wrap_cluster: Callable[[Cluster], Cluster] = lambda cluster: cluster
+
+
+class Parts:
+    """The parts of one process, made when they are first used."""
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        *,
+        clock: Clock | None = None,
+        seams: Seams | None = None,
+    ) -> None:
+        self.configuration = configuration
+        self.settings = configuration.settings
+        self.clock = clock or SystemClock()
+        self._seams = seams or Seams()
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The ledger's clone; not yet refreshed."""
+        return Ledger(
+            directory=self.configuration.work_directory / "ledger",
+            url=self.settings.ledger.url,
+            cluster=self.settings.cluster.name,
+            clock=self.clock,
+            remote=self._seams.remote,
+        )
+
+    @cached_property
+    def sources(self) -> list[Source]:
+        """The policy repositories' clones."""
+        return [
+            Source(
+                SourceSettings(
+                    name=entry.name,
+                    url=entry.url,
+                    ref=entry.ref,
+                    paths=tuple(entry.paths),
+                    kinds=tuple(entry.kinds) if entry.kinds is not None else None,
+                    namespaces=tuple(entry.namespaces) if entry.namespaces is not None else None,
+                ),
+                directory=self.configuration.work_directory / "sources" / entry.name,
+                remote=self._seams.remote,
+            )
+            for entry in self.settings.sources
+        ]
+
+    @cached_property
+    def locations(self) -> Locations:
+        """The stores, opened when used."""
+        return Locations(
+            passphrase=lambda name: passphrase(self.configuration, name),
+            clock=self.clock,
+            grace=self.settings.prune.grace,
+            storage=self._seams.storage,
+        )
+
+    def connect(self) -> Cluster:
+        """Connect to the configured cluster."""
+        return self._cluster
+
+    @cached_property
+    def _cluster(self) -> Cluster:
+        from reconciler.cluster.kubernetes import connect
+
+        entry = self.settings.cluster
+        cluster = connect(
+            name=entry.name,
+            kubeconfig=self.configuration.kubeconfig,
+            context=entry.context,
+            in_cluster=entry.in_cluster,
+        )
+        return self._seams.wrap_cluster(cluster)
+
+    @cached_property
+    def reconciler(self) -> Reconciler:
+        """The passes."""
+        return Reconciler(
+            settings=self.settings,
+            clock=self.clock,
+            connect=self.connect,
+            ledger=self.ledger,
+            sources=self.sources,
+            locations=self.locations,
+            journal=self.journal,
+        )
+
+    @property
+    def journal(self) -> Path:
+        """Where restores without Git are written down."""
+        return self.configuration.work_directory / "break-glass.jsonl"
+
+    def desired(self) -> Desired:
+        """What the sources say now, without writing anything. Warnings go to stderr."""
+        self.refresh()
+        adoptions = self.adoptions()
+        for adoption in adoptions:
+            if adoption.refused:
+                name = adoption.settings.name
+                click.echo(f"warning: source {name}: {adoption.refused}", err=True)
+        return desire(adoptions, cluster=self.settings.cluster.name)
+
+    def adoptions(self) -> list[Adoption]:
+        """What each source says now; the ledger must have been refreshed."""
+        return poll_sources(
+            self.sources,
+            view=self.ledger.view(),
+            clock=self.clock,
+            cluster=self.settings.cluster.name,
+        )
+
+    def refresh(self) -> None:
+        """Fetch the ledger; when its remote is away, what is here locally is used, and that is said."""
+        try:
+            self.ledger.refresh()
+        except ReconcilerError as error:
+            if self.ledger.view().tip is None:
+                raise
+            click.echo(f"warning: {error.message}; using the local copy", err=True)
+
+
+def parts_of(ctx: click.Context) -> Parts:
+    """The parts for a verb, from `--config`."""
+    given = ctx.obj.get("config") if ctx.obj else None
+    set_up_logging(verbose=bool(ctx.obj and ctx.obj.get("verbose")))
+    return Parts(load_configuration(Path(given) if given else None))
+
+
+def parts_without_git(ctx: click.Context) -> Parts:
+    """The parts of a restore in an emergency: a configuration is used when there is one, and not needed."""
+    from reconciler.daemon.settings import Settings
+
+    try:
+        return parts_of(ctx)
+    except UsageError:
+        if ctx.obj and ctx.obj.get("config"):
+            raise
+    nowhere = "file:///nowhere"
+    settings = Settings.model_validate(
+        {
+            "cluster": {"name": "cluster"},
+            "sources": [{"name": "none", "url": nowhere}],
+            "ledger": {"url": nowhere},
+        }
+    )
+    click.echo("no configuration: the current context of the kubeconfig is the cluster", err=True)
+    return Parts(Configuration(settings=settings, directory=Path.cwd()))
+
+
+def set_up_logging(*, verbose: bool, everything: bool = False) -> None:
+    """Structured log lines on stderr: JSON, or readable ones on a terminal.
+
+    Verbs log warnings only, unless `--verbose`; the daemon (`everything`) logs what it does.
+    """
+    level = logging.INFO if verbose or everything else logging.ERROR
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer()
+        if sys.stderr.isatty()
+        else structlog.processors.JSONRenderer()
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )

@@ -1,0 +1,71 @@
+"""`reconciler demo`: the whole story in one command, on the embedded sandbox."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import click
+
+BUDGET_S = 60
+
+
+@click.command("demo")
+@click.option(
+    "--keep", is_flag=True, help="Stay in the foreground with everything up, until Ctrl-C."
+)
+def command(keep: bool) -> int:
+    """Policies in Git, captures, the ledger, a disaster, a restore, an upgrade: in under a minute.
+
+    Uses the machine's PostgreSQL when there is one. Everything is made in a temporary folder and taken
+    down at the end.
+    """
+    from reconciler.cli.compose import set_up_logging
+    from reconciler.cli.demo.stage import DemoFailedError, Stage, has_postgres
+    from reconciler.cli.demo.story import Story
+
+    set_up_logging(verbose=False)
+    postgres = has_postgres()
+    if os.environ.get("CI") and not postgres:
+        raise DemoFailedError(
+            "find PostgreSQL: this machine has no server, and CI must not fall back to SQLite",
+            hint="install the postgresql package",
+        )
+    started = time.monotonic()
+    with Stage(Path(tempfile.mkdtemp(prefix="reconciler-demo-"))) as stage:
+        story = Story(stage, postgres=postgres)
+        story.tell()
+        taken = time.monotonic() - started
+        click.echo(click.style(f"\nThe whole story took {taken:.0f} s.", bold=True))
+        if keep:
+            _stay(stage, story.parts.ledger.branch)
+    return 0
+
+
+def _stay(stage: object, branch: str) -> None:
+    from reconciler.cli.demo.stage import Stage
+    from reconciler.daemon.daemon import stop_on_signals
+
+    assert isinstance(stage, Stage)
+    program = f"{sys.executable} -m reconciler.cli.main"
+    click.echo(
+        f"""
+Everything stays up until Ctrl-C. In another terminal:
+
+  export KUBECONFIG={stage.root}/outpost.kubeconfig
+  export RECONCILER_CONFIG={stage.root}/outpost.yaml
+  kubectl get all -A                                   # any kubectl; apply needs --validate=false
+  {program} get apps
+  {program} get points
+  {program} restore plan shop/_/latest
+  {program} diff shop/_/latest --live
+  {program} verify --all --read-data 100%
+  git --git-dir {stage.root}/remotes/ledger.git log {branch}
+
+The policy repository to work in: {stage.policies}"""
+    )
+    with stop_on_signals() as stop:
+        stop.wait()

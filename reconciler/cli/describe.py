@@ -1,0 +1,172 @@
+"""`reconciler describe KIND/NAME`: one thing in full."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from reconciler.cli.output import size, to_yaml
+from reconciler.errors import UsageError
+
+if TYPE_CHECKING:
+    from reconciler.cli.compose import Parts
+
+KINDS = ("point", "app", "policy", "location", "restore", "hold")
+
+
+@click.command("describe")
+@click.argument("thing", metavar="KIND/NAME")
+@click.pass_context
+def command(ctx: click.Context, thing: str) -> int:
+    """Show one thing in full: point/shop/_/latest, app/shop, policy/gold, location/primary, restore/NAME,
+    hold/NAME.
+    """
+    from reconciler.cli.compose import parts_of
+
+    kind, _, name = thing.partition("/")
+    kind = kind.rstrip("s") if kind not in KINDS else kind
+    kind = {"restorepoint": "point", "rp": "point", "application": "app", "policie": "policy"}.get(
+        kind, kind
+    )
+    if kind not in KINDS or not name:
+        raise UsageError(
+            f"describe {thing!r}: expected KIND/NAME", hint=f"KIND is one of {', '.join(KINDS)}"
+        )
+    parts = parts_of(ctx)
+    parts.refresh()
+    describe = {
+        "point": _point,
+        "app": _application,
+        "policy": _policy,
+        "location": _location,
+        "restore": _restore,
+        "hold": _hold,
+    }[kind]
+    click.echo(to_yaml(describe(parts, name)), nl=False)
+    return 0
+
+
+def _point(parts: Parts, name: str) -> dict[str, Any]:
+    from reconciler.cli.points import find_record, parse_point
+
+    record = find_record(parts.ledger.view(), parse_point(name))
+    spec = record.spec
+    shown = record.model_dump(mode="json", exclude_none=True)
+    shown["summary"] = {
+        "fullSize": size(spec.full_bytes),
+        "addedSize": size(sum(ref.added_bytes for ref in spec.locations)),
+        "captureTook": f"{(spec.finished_at - spec.captured_at).total_seconds():.1f} s",
+    }
+    return shown
+
+
+def _application(parts: Parts, name: str) -> dict[str, Any]:
+    from reconciler.cli.arguments import parse_application
+    from reconciler.cli.get import application_items
+    from reconciler.cli.points import ledger_items
+
+    wanted = str(parse_application(name))
+    found = next((item for item in application_items(parts) if item["name"] == wanted), None)
+    points = [i for i in ledger_items(parts.ledger.view()) if i["application"] == wanted]
+    if found is None and not points:
+        raise UsageError(f"describe app {name}: there is none", hint="see `reconciler get apps`")
+    return {
+        **(found or {"name": wanted, "status": "Gone"}),
+        "points": [
+            {key: p[key] for key in ("slot", "phase", "objects", "addedBytes")} for p in points[:20]
+        ],
+        "pointsTotal": len(points),
+    }
+
+
+def _policy(parts: Parts, name: str) -> dict[str, Any]:
+    policy = parts.desired().policy(name)
+    if policy is None:
+        raise UsageError(
+            f"describe policy {name}: none is in force", hint="see `reconciler get policies`"
+        )
+
+    def dump(model: Any) -> Any:
+        return (
+            model.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+            if model
+            else None
+        )
+
+    return {
+        "name": policy.name,
+        "priority": policy.priority,
+        "select": dump(policy.select),
+        "capture": dump(policy.capture),
+        "schedule": dump(policy.schedule),
+        "locations": [dump(location) for location in policy.locations],
+        "objectives": dump(policy.objectives),
+        "suspend": dump(policy.suspend),
+        "from": dump(policy.ref),
+        "nextSlots": _next_slots(parts, policy.schedule),
+    }
+
+
+def _next_slots(parts: Parts, schedule: Any) -> list[str]:
+    from reconciler.clock import format_instant
+    from reconciler.daemon.calendar import next_slot
+
+    found: list[str] = []
+    at = parts.clock.now()
+    while schedule is not None and len(found) < 5 and (slot := next_slot(schedule, at)) is not None:
+        found.append(format_instant(slot))
+        at = slot
+    return found
+
+
+def _location(parts: Parts, name: str) -> dict[str, Any]:
+    from reconciler.cli.points import location_item
+
+    location = parts.desired().location(name)
+    if location is None:
+        raise UsageError(
+            f"describe location {name}: there is none", hint="see `reconciler get locations`"
+        )
+    return location_item(parts, location)
+
+
+def _restore(parts: Parts, name: str) -> dict[str, Any]:
+    states = {
+        f"{key.source}/{key.namespace}/{key.name}/{key.attempt}": state
+        for key, state in parts.ledger.view().restores().items()
+    }
+    found = {key: state for key, state in states.items() if f"/{name}/" in f"/{key}/"}
+    if not found:
+        raise UsageError(
+            f"describe restore {name}: none was accepted", hint="see `reconciler get restores`"
+        )
+    key = max(found)
+    record = found[key].finished or found[key].accepted
+    assert record is not None, "a known restore has a record"
+    return record.model_dump(mode="json", exclude_none=True)
+
+
+def _hold(parts: Parts, name: str) -> dict[str, Any]:
+    """A Hold in force, with the live points that it keeps."""
+    from reconciler.clock import parse_instant
+    from reconciler.retention.holds import covers, is_in_force
+
+    hold = next((one for one in parts.desired().holds if one.metadata.name == name), None)
+    if hold is None:
+        raise UsageError(f"describe hold {name}: there is none", hint="see `reconciler get holds`")
+    cluster, spec = parts.settings.cluster.name, hold.spec
+    return {
+        **hold.model_dump(mode="json", exclude_none=True),
+        "inForce": is_in_force(spec, now=parts.clock.now()),
+        "points": [
+            f"{entry.application}/{entry.slot}"
+            for entry in parts.ledger.view().points(spec.application)
+            if covers(
+                spec,
+                cluster=cluster,
+                application=entry.application,
+                slot=parse_instant(entry.slot),
+            )
+        ],
+    }

@@ -1,0 +1,341 @@
+"""`reconciler restore plan|run|new`: look first, ask by pull request, or act now with a reason."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from reconciler.cli.arguments import EXIT_CODES, VALID_FOR
+from reconciler.cli.output import CLI_VERSION
+from reconciler.errors import FindingsError, RefusedError, UsageError
+
+if TYPE_CHECKING:
+    from reconciler.cli.compose import Parts
+    from reconciler.restore.entry import Plan
+    from reconciler.restore.once import RestoreResult
+    from reconciler.restore.request import RestoreRequest
+
+MANIFEST_BYTES_MAX = 256 * 1024
+
+
+def request_options(function: Any) -> Any:
+    """Options that make a request of a POINT."""
+    for option in reversed(
+        [
+            click.option(
+                "--to", "to_namespace", metavar="NAMESPACE", help="Into another namespace."
+            ),
+            click.option(
+                "--from-cluster", metavar="NAME", help="The cluster that the point is of."
+            ),
+            click.option(
+                "--on-conflict",
+                type=click.Choice(["skip", "update", "recreate", "fail"]),
+                default="fail",
+                show_default=True,
+                help="What happens to objects that exist and differ.",
+            ),
+            click.option(
+                "--transform", "transforms", multiple=True, help="A TransformSet; repeatable."
+            ),
+            click.option(
+                "--content", "contents", multiple=True, help="Only this content; repeatable."
+            ),
+        ]
+    ):
+        function = option(function)
+    return function
+
+
+@click.group("restore")
+def command() -> None:
+    """Plan, request or run a restore."""
+
+
+@command.command("plan")
+@click.argument("what", metavar="POINT|FILE")
+@request_options
+@click.option(
+    "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True
+)
+@click.option("--details", is_flag=True, help="Show objects that are unchanged too.")
+@click.option("--exit-code", is_flag=True, help="End with 1 when something would be changed.")
+@click.pass_context
+def plan(
+    ctx: click.Context, /, what: str, output: str, details: bool, exit_code: bool, **options: Any
+) -> int:
+    """Show what restoring POINT, or the Restore in FILE, would do to the cluster now. Changes nothing."""
+    from reconciler.cli.compose import parts_of
+    from reconciler.cli.plantext import plan_text
+
+    parts = parts_of(ctx)
+    made = plan_of(parts, what, options)
+    if output == "json":
+        click.echo(
+            json.dumps({"apiVersion": CLI_VERSION, "kind": "Plan", **made.to_json()}, indent=2)
+        )
+    else:
+        click.echo(plan_text(made, details=details))
+    would_change = any(e.verdict in {"create", "update", "recreate"} for e in made.entries)
+    return int(exit_code and would_change)
+
+
+@command.command("new")
+@click.argument("point")
+@click.option("--reason", required=True, help="Why; it is part of the audit trail.")
+@click.option("--name", help="Name of the manifest.")
+@click.option("--namespace", help="Make it a tenant's request, confined to this namespace.")
+@request_options
+@click.pass_context
+def new(
+    ctx: click.Context,
+    /,
+    point: str,
+    reason: str,
+    name: str | None,
+    namespace: str | None,
+    **options: Any,
+) -> int:
+    """Print the Restore manifest of POINT, for a pull request. Merging it runs it, exactly once."""
+    from reconciler.cli.arguments import as_manifest
+    from reconciler.cli.compose import parts_of
+    from reconciler.kinds.model import API_VERSION
+    from reconciler.kinds.request import Restore
+    from reconciler.kinds.writer import to_yaml
+
+    parts = parts_of(ctx)
+    spec = _spec(parts, point, reason=reason, options=options)
+    slug = name or f"{spec['from']['point'].split('/')[0]}-{parts.clock.now():%Y%m%d-%H%M}"
+    metadata = {"name": slug, **({"namespace": namespace} if namespace else {})}
+    manifest = as_manifest(
+        Restore,
+        {"apiVersion": API_VERSION, "kind": "Restore", "metadata": metadata, "spec": spec},
+        verb="restore new",
+    )
+    click.echo(to_yaml(manifest), nl=False)
+    click.echo("next: commit this under restores/ of the policy repository and push it", err=True)
+    return 0
+
+
+@command.command("run")
+@click.argument("what", metavar="POINT|FILE")
+@request_options
+@click.option("--reason", help="Why; needed for a POINT.")
+@click.option(
+    "--yes",
+    is_flag=True,
+    help="A POINT is restored without a merged manifest: say that you mean it.",
+)
+@click.option(
+    "--break-glass", is_flag=True, help="Without Git: from location and key alone, journalled."
+)
+@click.option("--location", "url", metavar="URL", help="The location, for --break-glass.")
+@click.option("--passphrase-file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--attempt", default=1, show_default=True, help="Raise it to run the same request again."
+)
+@click.pass_context
+def run(
+    ctx: click.Context,
+    /,
+    what: str,
+    reason: str | None,
+    yes: bool,
+    break_glass: bool,
+    url: str | None,
+    passphrase_file: Path | None,
+    attempt: int,
+    **options: Any,
+) -> int:
+    """Carry out a restore: the Restore in FILE, or POINT with --yes and --reason.
+
+    The record goes to the ledger before the first write. With --break-glass nothing of Git is needed.
+    """
+    from reconciler.cli.compose import parts_of
+    from reconciler.cli.plantext import summary
+
+    if break_glass:
+        from reconciler.cli.breakglass import break_glass_run
+        from reconciler.cli.compose import parts_without_git
+
+        return break_glass_run(
+            parts_without_git(ctx),
+            what,
+            url=url,
+            passphrase_file=passphrase_file,
+            reason=reason,
+            attempt=attempt,
+            options=options,
+        )
+    parts = parts_of(ctx)
+    if Path(what).is_file():
+        request = request_of_file(parts, Path(what))
+    else:
+        if not (yes and reason):
+            raise UsageError(
+                "restore run: a POINT needs --yes and --reason",
+                hint=f"or ask by pull request: reconciler restore new {what} --reason …",
+            )
+        request = _request(parts, what, reason=reason, attempt=attempt, options=options)
+    result = _run(parts, request)
+    if result is None:
+        click.echo(
+            "nothing to do: this attempt is over (raise the attempt to run it again)", err=True
+        )
+        return 0
+    if result.plan is not None:
+        click.echo(summary(result.plan))
+    show_result(result)
+    return EXIT_CODES[result.phase]
+
+
+def show_result(result: RestoreResult) -> None:
+    """Print how a restore ended, what failed first."""
+    from reconciler.cli.passes import mark
+
+    click.echo(f"{mark(result.phase)} {result.phase}: {result.message or result.point}")
+    for outcome in result.outcomes[:20]:
+        if outcome.result == "Failed":
+            click.echo(f"  {outcome.item}: {outcome.reason} {outcome.message}", err=True)
+    if result.hint:
+        click.echo(f"next: {result.hint}", err=True)
+
+
+def plan_of(parts: Parts, what: str, options: dict[str, Any]) -> Plan:
+    """The live plan of a point or a file."""
+    if Path(what).is_file():
+        return plan_of_file(parts, Path(what))
+    return _plan(parts, _request(parts, what, reason="plan", attempt=1, options=options))
+
+
+def plan_of_file(parts: Parts, path: Path) -> Plan:
+    """The live plan of the Restore in a file, against the configured cluster."""
+    return _plan(parts, request_of_file(parts, path))
+
+
+def request_of_file(parts: Parts, path: Path) -> RestoreRequest:
+    """Read one Restore manifest.
+
+    Raises:
+        FindingsError: the file has faults.
+        UsageError: it holds something else, or is for another cluster.
+    """
+    from reconciler.daemon.desired import Requested
+    from reconciler.daemon.restores import request_of
+    from reconciler.kinds.loader import load
+    from reconciler.kinds.request import Restore
+
+    with path.open("rb") as file:
+        loaded = load(str(path), file.read(MANIFEST_BYTES_MAX + 1))
+    errors = [finding for finding in loaded.findings if finding.severity == "error"]
+    if errors:
+        raise FindingsError("\n".join(str(finding) for finding in errors), hint="mend the file")
+    restores = [entry.kind for entry in loaded.manifests if isinstance(entry.kind, Restore)]
+    if len(restores) != 1:
+        raise UsageError(
+            f"read {path}: it holds {len(restores)} Restore manifests, expected one",
+            hint="`reconciler restore new POINT --reason …` prints one",
+        )
+    restore = restores[0]
+    if restore.spec.cluster != parts.settings.cluster.name:
+        raise UsageError(
+            f"read {path}: it is for cluster {restore.spec.cluster}, the configuration for "
+            f"{parts.settings.cluster.name}",
+            hint="choose the other cluster's configuration with --config",
+        )
+    requested = Requested(source=parts.settings.sources[0].name, revision="", restore=restore)
+    return request_of(requested, parts.desired())
+
+
+def _request(
+    parts: Parts, point: str, *, reason: str, attempt: int, options: dict[str, Any]
+) -> RestoreRequest:
+    from reconciler.cli.arguments import as_manifest
+    from reconciler.kinds.request import RestoreSpec
+    from reconciler.restore.request import RestoreRequest
+
+    desired = parts.desired()
+    spec = as_manifest(
+        RestoreSpec,
+        {**_spec(parts, point, reason=reason, options=options), "attempt": attempt},
+        verb="restore run",
+    )
+    known = desired.transforms_for(None)
+    missing = [name for name in spec.transforms if name not in known]
+    if missing:
+        raise UsageError(
+            f"restore: no TransformSet is called {', '.join(missing)}",
+            hint=f"those in force are: {', '.join(sorted(known)) or 'none'}",
+        )
+    return RestoreRequest(
+        source="cli",
+        namespace="",
+        name=f"{spec.from_.point.replace('/', '-').replace('_', 'all').lower()}-{parts.clock.now():%H%M%S}",
+        attempt=attempt,
+        spec=spec,
+        transforms=tuple(known[name] for name in spec.transforms),
+    )
+
+
+def _spec(parts: Parts, point: str, *, reason: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The spec of a request; the point is resolved now, so that it stays the one that was looked at."""
+    from reconciler.cli.points import find_record, parse_point
+    from reconciler.clock import format_instant
+
+    wanted = parse_point(point)
+    parts.refresh()
+    record = find_record(parts.ledger.view(options.get("from_cluster")), wanted)
+    origin: dict[str, Any] = {"point": f"{record.spec.application}/{record.spec.slot}"}
+    if options.get("from_cluster"):
+        origin["cluster"] = options["from_cluster"]
+    if record.spec.locations:
+        origin["digest"] = record.spec.locations[0].digest
+        origin["location"] = record.spec.locations[0].name
+    return {
+        "cluster": parts.settings.cluster.name,
+        "reason": reason,
+        "notAfter": format_instant((parts.clock.now() + VALID_FOR).replace(microsecond=0)),
+        "from": origin,
+        **({"to": {"namespace": options["to_namespace"]}} if options.get("to_namespace") else {}),
+        **({"include": {"contents": list(options["contents"])}} if options.get("contents") else {}),
+        "onConflict": options.get("on_conflict") or "fail",
+        "transforms": list(options.get("transforms") or ()),
+    }
+
+
+def _plan(parts: Parts, request: RestoreRequest) -> Plan:
+    from reconciler.daemon.restores import runner
+
+    return runner(
+        parts.desired(),
+        cluster=parts.connect(),
+        settings=parts.settings,
+        ledger=parts.ledger,
+        locations=parts.locations,
+        clock=parts.clock,
+    ).plan(request)
+
+
+def _run(parts: Parts, request: RestoreRequest) -> RestoreResult | None:
+    from reconciler.daemon.daemon import stop_on_signals
+    from reconciler.daemon.restores import runner
+
+    restores = runner(
+        parts.desired(),
+        cluster=parts.connect(),
+        settings=parts.settings,
+        ledger=parts.ledger,
+        locations=parts.locations,
+        clock=parts.clock,
+    )
+    with stop_on_signals() as stop:
+        results = restores.step([request], stop=stop)
+    if not results and stop.is_set():
+        raise RefusedError(
+            "restore run: stopped before it was accepted",
+            hint="nothing was changed; run it again",
+        )
+    return results[0] if results else None

@@ -1,0 +1,1 @@
+"""Performance, measured as ratios and limits in one run."""

@@ -3,8 +3,12 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 WORKERS ?= 2
+NODES   ?= 1
+CLUSTERS ?= 1
+CLUSTER_TESTS ?= tests/cluster tests/contract/cluster
 
 .PHONY: install install-dev demo test check fast static lock docs bench sim clean
+.PHONY: cluster-build cluster cluster-down test-cluster
 
 install: $(VENV)/.runtime          ## the environment in .venv, without the tools for development
 install-dev: $(VENV)/.dev          ## the same with the tools
@@ -28,6 +32,18 @@ demo: install                      ## the whole story on the embedded sandbox; K
 
 test: install-dev                  ## every test that this machine has the parts for
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+cluster-build: install-dev         ## build the test node's programs and images, once (tests/cluster/README.md)
+	$(BIN)/python -m tests.cluster.node build
+
+cluster: install-dev               ## real Kubernetes in network namespaces of its own; NODES=2, CLUSTERS=2
+	$(BIN)/python -m tests.cluster.node up --nodes $(NODES) --clusters $(CLUSTERS)
+
+cluster-down: install-dev          ## take it away again
+	$(BIN)/python -m tests.cluster.node down
+
+test-cluster: install-dev          ## the tests that need a real cluster, on two nodes and a second cluster
+	$(BIN)/python -m tests.cluster.node run --nodes 2 --clusters 2 -- $(BIN)/python -m pytest $(CLUSTER_TESTS)
 
 static: install-dev                ## format, lint, types, import contracts, tidy
 	$(BIN)/ruff format --check .

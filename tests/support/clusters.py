@@ -23,8 +23,8 @@ from tests.support.sandbox import eventually, open_directory
 
 REAL_VARIABLE = "RECONCILER_TEST_KUBECONFIG"
 REAL_KUBECONFIG = os.environ.get(REAL_VARIABLE, "")
-IMAGE = os.environ.get("RECONCILER_TEST_IMAGE", "busybox")
-"""Has sh, tee, sha256sum, wc; must be on the real server's nodes or pullable."""
+IMAGE = os.environ.get("RECONCILER_TEST_IMAGE", "busybox:1.35")
+"""Has sh, tee, sha256sum, wc; must be on the real server's nodes or pullable (so not `latest`)."""
 MANAGER = "contract"
 WITHIN_S = 120.0 if REAL_KUBECONFIG else 20.0
 

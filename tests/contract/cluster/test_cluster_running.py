@@ -13,7 +13,7 @@ from reconciler.clock import SystemClock
 from reconciler.cluster import claimpod
 from reconciler.cluster.permissions import RULES, check_permissions
 from reconciler.cluster.port import ExecBrokenError, ExecTarget, NotFoundError
-from tests.support.clusters import WITHIN_S, claim, is_ready, pod, pod_spec
+from tests.support.clusters import IMAGE, WITHIN_S, claim, is_ready, pod, pod_spec
 
 SOON = timedelta(seconds=WITHIN_S)
 
@@ -51,7 +51,7 @@ def test_a_claim_binds_and_keeps_what_pods_write(bench):
         bench.discovery,
         namespace=bench.namespace,
         claim="data",
-        image="busybox",
+        image=IMAGE,
         clock=SystemClock(),
         timeout_s=WITHIN_S,
         read_only=True,

@@ -1,0 +1,3 @@
+module reconciler.example/pause
+
+go 1.26.0

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
+from tests.cluster.outpost import MARK, Outpost
 from tests.support.clusters import REAL_KUBECONFIG, REAL_VARIABLE
+
+SECOND_KUBECONFIG = os.environ.get(f"{REAL_VARIABLE}_2", "")
 
 HERE = Path(__file__).resolve().parent
 
@@ -19,3 +23,26 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.skip(reason=how))
+
+
+@pytest.fixture
+def outpost(tmp_path):
+    """A real cluster with remotes, a ledger and a location of its own; its namespaces go at the end."""
+    made = Outpost(tmp_path, Path(REAL_KUBECONFIG))
+    yield made
+    remove_marked(made)
+
+
+@pytest.fixture
+def harbor(outpost):
+    """A second API server that shares the outpost's remotes and location."""
+    if not SECOND_KUBECONFIG:
+        pytest.skip(f"moving needs a second cluster: set {REAL_VARIABLE}_2")
+    made = outpost.beside(Path(SECOND_KUBECONFIG))
+    yield made
+    remove_marked(made)
+
+
+def remove_marked(outpost):
+    """Delete the namespaces that carry the outpost's mark."""
+    outpost.kubectl("delete", "namespace", "-l", f"{MARK}={outpost.mark}", "--timeout=120s")

@@ -84,6 +84,9 @@ def _fill_postgresql(folder: Path) -> None:
     done = subprocess.run([*argv, str(folder)], capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"debootstrap: {done.stdout[-2000:]}{done.stderr[-500:]}")
+    # The numbers that the official image has, so that the same manifests run on both.
+    for argv in (["groupmod", "-g", "999"], ["usermod", "-u", "999"]):
+        subprocess.run(["chroot", str(folder), *argv, "postgres"], check=True)
     for binary in (folder / "usr/lib/postgresql").glob("*/bin/*"):
         link = folder / "usr/local/bin" / binary.name
         if not link.exists():
@@ -96,7 +99,7 @@ IMAGES: tuple[Image, ...] = (
     Image(
         "postgresql:15",
         _fill_postgresql,
-        ("1", DEBIAN),
+        ("2", DEBIAN),
         exclude=(
             "var/cache/apt",
             "var/lib/apt/lists",

@@ -153,7 +153,13 @@ def town(*, namespaces: int, objects: int) -> Iterator[Town]:
         shutil.rmtree(root, ignore_errors=True)
 
 
-def fill(cluster: KubernetesCluster, names: list[str], *, per_namespace: int) -> None:
+def fill(
+    cluster: KubernetesCluster,
+    names: list[str],
+    *,
+    per_namespace: int,
+    labels: dict[str, str] | None = None,
+) -> None:
     """Create namespaces with objects of seven kinds in equal shares; ConfigMaps have 2 kB."""
     discovery = cluster.discover()
     types = {(t.kind): t for t in discovery.preferred()}
@@ -162,7 +168,7 @@ def fill(cluster: KubernetesCluster, names: list[str], *, per_namespace: int) ->
         cluster.create(types[manifest["kind"]], manifest, manager="kubectl-client-side-apply")
 
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(one, (_namespace(name) for name in names)))
+        list(pool.map(one, (_namespace(name, labels or {}) for name in names)))
         list(pool.map(one, (_object(name, n) for name in names for n in range(per_namespace))))
 
 
@@ -199,8 +205,8 @@ def churn(cluster: KubernetesCluster, names: list[str]) -> int:
     return touched
 
 
-def _namespace(name: str) -> dict[str, Any]:
-    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+def _namespace(name: str, labels: dict[str, str]) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
 
 
 def _object(namespace: str, number: int) -> dict[str, Any]:

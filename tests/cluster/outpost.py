@@ -104,12 +104,15 @@ class Outpost:
     name: str = "outpost"
     mark: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
     clock: SteppedClock | None = None
+    is_made: bool = False
+    """Whether the remotes and the location are there already."""
 
     def __post_init__(self) -> None:
         self.kubectl = Kubectl(self.kubeconfig)
         if self.clock is None:
             hour = SystemClock().now().replace(minute=0, second=0, microsecond=0)
             self.clock = SteppedClock(hour - timedelta(hours=6) + timedelta(minutes=2))
+        if not self.is_made:
             self._make()
         self.config = self.root / f"{self.name}.yaml"
         self.config.write_text(
@@ -141,7 +144,8 @@ health: {{port: 0}}
 
     def beside(self, kubeconfig: Path, *, name: str = "harbor") -> Outpost:
         """A second cluster with the same remotes and location."""
-        return Outpost(self.root, kubeconfig, name=name, mark=self.mark, clock=self.clock)
+        how = {"mark": self.mark, "clock": self.clock, "is_made": True}
+        return Outpost(self.root, kubeconfig, name=name, **how)
 
     # -- the policy repository ---------------------------------------------------------------------
 

@@ -37,6 +37,8 @@ _TYPES = {
     b"6": "fifo",
 }
 _XATTR = "SCHILY.xattr."
+LOST_AND_FOUND = "lost+found"
+"""The file system's own folder at the top of a volume: no part of its contents."""
 
 
 class ArchiveError(TransientError):
@@ -67,7 +69,7 @@ class TarReader:
         self.bytes_read = 0
 
     def __iter__(self) -> Iterator[TreeEntry]:
-        """Yield entries, the root directory `.` included as an empty path's `.`.
+        """Yield entries, the root directory `.` included as an empty path's `.`; `lost+found` is left out.
 
         Raises:
             ArchiveError: the stream ends early, or a header is damaged.
@@ -90,8 +92,12 @@ class TarReader:
                 entry = self._entry(header, kind, size, overrides)
             except ValueError:
                 raise ArchiveError("read archive: a number in a pax header is damaged") from None
-            yield entry
             overrides = _Overrides(pax=dict(self._globals))
+            if entry.path.partition("/")[0] == LOST_AND_FOUND:
+                self._skip(self._left)
+                self._left = 0
+                continue
+            yield entry
 
     def _take_override(self, kind: bytes, size: int, overrides: _Overrides) -> None:
         if size > HEADER_TEXT_MAX:

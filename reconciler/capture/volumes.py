@@ -46,7 +46,9 @@ if tar --version 2>/dev/null | grep -q GNU; then
   kind=gnu
   flags="--format=posix --pax-option=delete=atime,delete=ctime --numeric-owner --xattrs --one-file-system"
 fi
-notes=$( { LC_ALL=C tar -C "$1" $flags --exclude=./lost+found -cf - . >&3; echo "exit=$?" >&2; } 2>&1 | tail -c 4096 )
+# A small busybox has no --exclude; what it sends of lost+found the reader leaves out.
+if tar --help 2>&1 | grep -q -e --exclude; then flags="$flags --exclude=./lost+found"; fi
+notes=$( { LC_ALL=C tar -C "$1" $flags -cf - . >&3; echo "exit=$?" >&2; } 2>&1 | tail -c 4096 )
 printf 'reconciler-tar %s\n%s\n' "$kind" "$notes"
 """
 

@@ -21,7 +21,11 @@ class Answer:
 
 
 def reconciler(
-    *argv: str, cwd: Path | None = None, stdin: str | None = None, **environment: str
+    *argv: str,
+    cwd: Path | None = None,
+    stdin: str | None = None,
+    within_s: float = 120,
+    **environment: str,
 ) -> Answer:
     """Run one command; variables with an empty value are unset."""
     variables = {**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", **environment}
@@ -32,6 +36,6 @@ def reconciler(
         **({"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=within_s,
     )
     return Answer(made.returncode, made.stdout, made.stderr)

@@ -1,7 +1,8 @@
 """The three applications of the demo, as the manifests that their developers would apply.
 
-Containers run as local processes of the sandbox; ports are free ones of this machine, bound to 127.0.0.1.
-The shop keeps its orders in PostgreSQL when the machine has a server, otherwise in SQLite.
+On the sandbox containers run as local processes; ports are free ones of this machine, bound to 127.0.0.1. On a real
+cluster they are containers of small images (`setting.py` says which). The shop keeps its orders in PostgreSQL
+when there is a server, otherwise in SQLite.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import base64
 from datetime import datetime, timedelta
 from typing import Any
 
+from reconciler.cli.demo.setting import Runtime
 from reconciler.objects import Manifest
 
 SHOP, WIKI, LEGACY = "shop", "wiki", "legacy"
@@ -21,6 +23,7 @@ set -e
   initdb -D "$PGDATA" -U "$PGUSER" -A scram-sha-256 --pwfile "$PGDATA.pw" -E UTF8 --locale=C -N >/dev/null
   rm "$PGDATA.pw"
 }
+chmod 0700 "$PGDATA"
 exec postgres -D "$PGDATA" -p "$PGPORT" -c listen_addresses=127.0.0.1 -c unix_socket_directories= \
   -c fsync=off -c shared_buffers=16MB -c max_connections=20 -c log_min_messages=fatal
 """
@@ -44,9 +47,7 @@ def namespace(name: str, *, tier: str) -> Manifest:
     }
 
 
-def shop(
-    *, postgres: bool, database_port: int, web_port: int, run_as: int | None
-) -> list[Manifest]:
+def shop(*, postgres: bool, database_port: int, web_port: int, runtime: Runtime) -> list[Manifest]:
     """A web shop: a page from a ConfigMap, orders in a database that a StatefulSet runs."""
     secret = _object(
         "v1",
@@ -83,13 +84,13 @@ def shop(
             subjects=[{"kind": "ServiceAccount", "name": "web", "namespace": SHOP}],
         ),
         _service(SHOP, "orders-db", database_port, headless=True),
-        _database(postgres=postgres, port=database_port, run_as=run_as),
+        _database(postgres=postgres, port=database_port, runtime=runtime),
         _service(SHOP, "web", web_port),
-        _web(SHOP, "web", web_port, volume={"configMap": {"name": "page"}}, account="web"),
+        _web(SHOP, "web", web_port, runtime, volume={"configMap": {"name": "page"}}, account="web"),
     ]
 
 
-def _database(*, postgres: bool, port: int, run_as: int | None) -> Manifest:
+def _database(*, postgres: bool, port: int, runtime: Runtime) -> Manifest:
     mount = "/var/lib/orders"
     if postgres:
         command = ["sh", "-c", _POSTGRES]
@@ -103,7 +104,7 @@ def _database(*, postgres: bool, port: int, run_as: int | None) -> Manifest:
             {"name": "PGPASSWORD", "valueFrom": _secret_key("orders-db", "password")},
         ]
         probe = ["sh", "-c", 'psql -qtAc "select 1" >/dev/null']
-        image = "postgres:15"
+        image = runtime.database_image
     else:
         command = ["python3", "-c", _SQLITE]
         env = [{"name": "SQLITE_PATH", "value": f"{mount}/orders.db"}]
@@ -118,8 +119,9 @@ def _database(*, postgres: bool, port: int, run_as: int | None) -> Manifest:
         "readinessProbe": {"exec": {"command": probe}, "periodSeconds": 1},
     }
     spec: dict[str, Any] = {"containers": [container], "terminationGracePeriodSeconds": 5}
-    if run_as is not None:
-        spec["securityContext"] = {"runAsUser": run_as, "fsGroup": run_as}
+    user = runtime.database_user
+    if user is not None:
+        spec["securityContext"] = {"runAsUser": user, "runAsGroup": user, "fsGroup": user}
     return _object(
         "apps/v1",
         "StatefulSet",
@@ -143,7 +145,7 @@ def _database(*, postgres: bool, port: int, run_as: int | None) -> Manifest:
     )
 
 
-def wiki(*, web_port: int) -> list[Manifest]:
+def wiki(*, web_port: int, runtime: Runtime) -> list[Manifest]:
     """A wiki: pages as files in a volume."""
     return [
         _object(
@@ -157,11 +159,17 @@ def wiki(*, web_port: int) -> list[Manifest]:
             "v1", "ConfigMap", WIKI, "settings", data={"title": "Outpost wiki", "theme": "light"}
         ),
         _service(WIKI, "wiki", web_port),
-        _web(WIKI, "wiki", web_port, volume={"persistentVolumeClaim": {"claimName": "pages"}}),
+        _web(
+            WIKI,
+            "wiki",
+            web_port,
+            runtime,
+            volume={"persistentVolumeClaim": {"claimName": "pages"}},
+        ),
     ]
 
 
-def legacy(*, certificate: tuple[bytes, bytes], web_port: int) -> list[Manifest]:
+def legacy(*, certificate: tuple[bytes, bytes], web_port: int, runtime: Runtime) -> list[Manifest]:
     """An application of an older age: API versions that newer clusters do not serve, an expired certificate."""
     certificate_pem, key_pem = certificate
     backend = {"serviceName": "portal", "servicePort": 80}
@@ -172,7 +180,9 @@ def legacy(*, certificate: tuple[bytes, bytes], web_port: int) -> list[Manifest]
                 "template": {
                     "spec": {
                         "restartPolicy": "OnFailure",
-                        "containers": [{"name": "report", "image": "busybox", "command": ["true"]}],
+                        "containers": [
+                            {"name": "report", "image": runtime.web_image, "command": ["true"]}
+                        ],
                     }
                 }
             }
@@ -192,7 +202,7 @@ def legacy(*, certificate: tuple[bytes, bytes], web_port: int) -> list[Manifest]
             },
         ),
         _service(LEGACY, "portal", 80),
-        _web(LEGACY, "portal", web_port, volume={"emptyDir": {}}),
+        _web(LEGACY, "portal", web_port, runtime, volume={"emptyDir": {}}),
         _object(
             "networking.k8s.io/v1beta1",
             "Ingress",
@@ -287,24 +297,20 @@ def _service(space: str, name: str, port: int, *, headless: bool = False) -> Man
 
 
 def _web(
-    space: str, name: str, port: int, *, volume: dict[str, Any], account: str | None = None
+    space: str,
+    name: str,
+    port: int,
+    runtime: Runtime,
+    *,
+    volume: dict[str, Any],
+    account: str | None = None,
 ) -> Manifest:
-    serve = [
-        "python3",
-        "-m",
-        "http.server",
-        "--bind",
-        "127.0.0.1",
-        "--directory",
-        "/srv/www",
-        str(port),
-    ]
     pod: dict[str, Any] = {
         "containers": [
             {
                 "name": "web",
-                "image": "python:3.12-slim",
-                "command": serve,
+                "image": runtime.web_image,
+                "command": runtime.serve("/srv/www", port),
                 "volumeMounts": [{"name": "www", "mountPath": "/srv/www"}],
             }
         ],

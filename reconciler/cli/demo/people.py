@@ -24,7 +24,7 @@ from reconciler.objects import (
 )
 
 _BRIEF = timedelta(seconds=30)
-_READY_S = 40.0
+_READY_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,12 @@ class People:
             [text.encode()],
             timeout=_BRIEF,
         )
+
+    def read_page(self) -> str:
+        """Read the shop's page from inside its pod, as its neighbours would."""
+        request = "printf 'GET /index.html HTTP/1.0\\r\\n\\r\\n' | nc 127.0.0.1 8080"
+        answer = run(self._cluster, self._pod(SHOP, "web"), ["sh", "-c", request], timeout=_BRIEF)
+        return answer.decode(errors="replace").rpartition("\r\n\r\n")[2]
 
     def edit_settings(self, namespace: str, name: str, **data: str) -> None:
         """Change a ConfigMap."""

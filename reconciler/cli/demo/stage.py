@@ -1,15 +1,15 @@
-"""The demo's stage: Git remotes on disk, a location, sandbox clusters as processes of their own.
+"""The demo's stage: Git remotes on disk, a location, sandbox clusters as processes of their own, or the user's cluster.
 
 Everything lives below one temporary folder that the user's database may enter (PostgreSQL refuses root, so it
-runs as another user). Only processes that the stage started are ended, by their ids.
+runs as another user). Only processes that the stage started are ended, by their ids; in the user's cluster only the
+namespaces that the demo made are deleted.
 """
 
 from __future__ import annotations
 
+import json
 import os
-import pwd
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import Self
 
 from reconciler.cli.compose import Parts
+from reconciler.cli.demo.setting import Real
 from reconciler.clock import Clock
+from reconciler.cluster.port import Cluster
 from reconciler.daemon.settings import Configuration, load_configuration
 from reconciler.errors import TerminalError
 
@@ -59,6 +61,10 @@ class Stage:
 
     root: Path
     clusters: dict[str, SandboxProcess] = field(default_factory=dict)
+    real: dict[str, Real] = field(default_factory=dict)
+    """Clusters that are the user's."""
+    borrowed: list[tuple[Cluster, str]] = field(default_factory=list)
+    """Namespaces that were made in them."""
 
     def __enter__(self) -> Self:
         # Others may pass through, none may list: the database's user needs its own folder only.
@@ -68,6 +74,10 @@ class Stage:
     def __exit__(self, *exc: object) -> None:
         for cluster in self.clusters.values():
             cluster.stop()
+        for borrowed, namespace in self.borrowed:
+            kind = borrowed.discover().find("", "Namespace")
+            if kind is not None and borrowed.get(kind, namespace) is not None:
+                borrowed.delete(kind, namespace)
         shutil.rmtree(self.root, ignore_errors=True)
 
     @property
@@ -143,17 +153,41 @@ class Stage:
             time.sleep(0.05)
         return cluster
 
+    def borrow(self, cluster: Cluster, namespaces: Sequence[str]) -> None:
+        """Take namespaces of the user's cluster for the time of the demo.
+
+        Raises:
+            DemoFailedError: one of them is there already: it is somebody's.
+        """
+        kind = cluster.discover().find("", "Namespace")
+        assert kind is not None
+        for namespace in namespaces:
+            if cluster.get(kind, namespace) is not None:
+                raise DemoFailedError(
+                    f"use cluster {cluster.name}: it has a namespace {namespace} already",
+                    hint="the demo makes it and deletes it at the end; use a cluster without one",
+                )
+        self.borrowed += [(cluster, namespace) for namespace in namespaces]
+
     def configure(self, name: str) -> Configuration:
         """Write the operator's configuration for a cluster and load it."""
         path = self.root / f"{name}.yaml"
+        reached = f"kubeconfig: {name}.kubeconfig"
+        helper = ""
+        if name in self.real:
+            real = self.real[name]
+            reached = f"context: {json.dumps(real.context)}"
+            if real.kubeconfig:
+                reached += f", kubeconfig: {json.dumps(str(real.kubeconfig.absolute()))}"
+            helper = f"\nhelperImage: {json.dumps(real.tools_image)}"
         path.write_text(
             f"""\
 # The operator's configuration of the daemon for the cluster {name}.
-cluster: {{name: {name}, kubeconfig: {name}.kubeconfig}}
+cluster: {{name: {name}, {reached}}}
 sources:
   - {{name: policies, url: "{self.policies_url}", ref: main}}
 ledger: {{url: "{self.ledger_url}"}}
-workDirectory: work-{name}
+workDirectory: work-{name}{helper}
 passphrases:
   primary: {{file: passphrase}}
 health: {{port: 0}}
@@ -204,25 +238,3 @@ def has_postgres() -> bool:
     return shutil.which("initdb") is not None or any(
         Path("/usr/lib/postgresql").glob("*/bin/initdb")
     )
-
-
-def database_user() -> int | None:
-    """The uid that the database runs as: nobody's business unless we are root, which PostgreSQL refuses."""
-    if os.geteuid() != 0:
-        return None
-    try:
-        return pwd.getpwnam("postgres").pw_uid
-    except KeyError:
-        return 65534
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()

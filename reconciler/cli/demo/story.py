@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 
 import click
@@ -21,32 +20,25 @@ from reconciler.cli.compose import Parts
 from reconciler.cli.demo import applications
 from reconciler.cli.demo.applications import LEGACY, SHOP, WIKI
 from reconciler.cli.demo.people import People, Snapshot, fetch, wait
-from reconciler.cli.demo.stage import DemoFailedError, Stage, database_user, free_ports, git
+from reconciler.cli.demo.setting import Setting, legacy_runtime
+from reconciler.cli.demo.stage import DemoFailedError, Stage, git
 from reconciler.cli.passes import capture_text, restore_text
 from reconciler.clock import SteppedClock, SystemClock, format_instant
 from reconciler.daemon.reconcile import PassReport
 
-OUTPOST, HARBOR = "outpost", "harbor"
+OUTPOST, HARBOR, DEPOT = "outpost", "harbor", "depot"
 ORDERS = 150_000
-
-
-@dataclass(frozen=True)
-class Ports:
-    """Ports of this machine that the workloads listen on."""
-
-    database: int
-    shop: int
-    wiki: int
-    portal: int
 
 
 class Story:
     """Tells the story once."""
 
-    def __init__(self, stage: Stage, *, postgres: bool) -> None:
+    def __init__(self, stage: Stage, setting: Setting, *, postgres: bool) -> None:
         self.stage = stage
+        self.setting = setting
         self.postgres = postgres
-        self.ports = Ports(*free_ports(4))
+        self.ports = setting.ports
+        self.is_real = setting.real is not None
         hour = SystemClock().now().replace(minute=0, second=0, microsecond=0)
         self.start = hour - timedelta(hours=6)
         self.clock = SteppedClock(self.start + timedelta(minutes=2))
@@ -84,29 +76,18 @@ class Story:
         database = (
             "PostgreSQL" if self.postgres else "SQLite (this machine has no PostgreSQL server)"
         )
-        with chapter(
-            "2", f"A sandbox cluster with three applications; the shop runs on {database}"
-        ):
-            self.stage.start_cluster(OUTPOST, profile="1.18")
+        where = "The cluster of your context" if self.is_real else "A sandbox cluster"
+        with chapter("2", f"{where} with its applications; the shop runs on {database}"):
+            if self.setting.real:
+                self.stage.real[OUTPOST] = self.setting.real
+            else:
+                self.stage.start_cluster(OUTPOST, profile="1.18")
             self.parts = self.stage.parts(OUTPOST, clock=self.clock)
             self.people = People(self.parts.connect(), postgres=self.postgres)
-            certificate = applications.expired_certificate(now=self.start)
-            for name in (SHOP, WIKI, LEGACY):
-                self.people.deploy([applications.namespace(name, tier="gold")])
-            self.people.deploy(
-                applications.shop(
-                    postgres=self.postgres,
-                    database_port=self.ports.database,
-                    web_port=self.ports.shop,
-                    run_as=database_user() if self.postgres else None,
-                )
-            )
-            self.people.deploy(applications.wiki(web_port=self.ports.wiki))
-            self.people.deploy(
-                applications.legacy(certificate=certificate, web_port=self.ports.portal)
-            )
-            for name in (SHOP, WIKI, LEGACY):
-                self.people.wait_ready(name)
+            if self.is_real:
+                self.stage.borrow(self.parts.connect(), (SHOP, WIKI, LEGACY))
+            self._deploy_shop_and_wiki()
+            self._deploy_legacy()
             self.people.add_orders(1, ORDERS)
             for number in range(40):
                 self.people.write_page(
@@ -116,10 +97,46 @@ class Story:
             say(f"  shop: {rows} orders; wiki: 40 pages")
             say("  legacy: three objects of old API versions, an expired certificate")
 
+    def _deploy_shop_and_wiki(self) -> None:
+        for name in (SHOP, WIKI):
+            self.people.deploy([applications.namespace(name, tier="gold")])
+        runtime = self.setting.runtime
+        self.people.deploy(
+            applications.shop(
+                postgres=self.postgres,
+                database_port=self.ports.database,
+                web_port=self.ports.shop,
+                runtime=runtime,
+            )
+        )
+        self.people.deploy(applications.wiki(web_port=self.ports.wiki, runtime=runtime))
+        for name in (SHOP, WIKI):
+            self.people.wait_ready(name)
+
+    def _deploy_legacy(self) -> None:
+        """The legacy application, on a cluster that still serves its API versions."""
+        self.home, people = self.parts, self.people
+        if self.is_real:
+            say("  legacy lives on a sandbox that stands for an older cluster")
+            self.stage.start_cluster(DEPOT, profile="1.18")
+            self.home = self.stage.parts(DEPOT, clock=self.clock)
+            people = People(self.home.connect(), postgres=self.postgres)
+        people.deploy([applications.namespace(LEGACY, tier="gold")])
+        people.deploy(
+            applications.legacy(
+                certificate=applications.expired_certificate(now=self.start),
+                web_port=self.ports.portal,
+                runtime=legacy_runtime(self.setting),
+            )
+        )
+        people.wait_ready(LEGACY)
+
     def capture(self) -> None:
         """Chapter 3: first captures, then incremental ones, then a missed slot."""
         with chapter("3", "The daemon, on a clock that starts six hours ago and is moved by hand"):
             self.pass_(self.parts, "first captures")
+            if self.home is not self.parts:
+                self.pass_(self.home, f"first capture of the cluster {DEPOT}")
             self.people.add_orders(ORDERS + 1, 25)
             self.people.edit_settings(SHOP, "page", currency="CHF")
             self.people.write_page("page-07.md", "# Page 7\nedited\n")
@@ -203,7 +220,7 @@ class Story:
             for name in (SHOP, WIKI):
                 self.people.wait_ready(name)
                 self.prove(name, before[name], self.people.look(name))
-            page = fetch(self.ports.shop)
+            page = self.people.read_page() if self.is_real else fetch(self.ports.shop)
             if "The shop is open" not in page:
                 raise DemoFailedError("fetch the shop's page: it is not what it was")
             say(f"  the shop's page answers: {page.strip()}")
@@ -239,8 +256,12 @@ class Story:
         with chapter(
             "6", "The legacy application moves to a cluster that serves only current APIs"
         ):
-            self.stage.start_cluster(HARBOR, profile="1.36")
-            harbor = self.stage.parts(HARBOR, clock=self.clock)
+            target, origin = (OUTPOST, DEPOT) if self.is_real else (HARBOR, OUTPOST)
+            if self.is_real:
+                harbor = self.parts
+            else:
+                self.stage.start_cluster(HARBOR, profile="1.36")
+                harbor = self.stage.parts(HARBOR, clock=self.clock)
             from reconciler.cli.demo.policies import restore_manifest
             from reconciler.cli.plantext import plan_text
             from reconciler.cli.restore import plan_of_file
@@ -248,19 +269,19 @@ class Story:
             manifest = self.stage.policies / "restores" / "legacy.yaml"
             manifest.write_text(
                 restore_manifest(
-                    name="legacy-to-harbor",
-                    cluster=HARBOR,
+                    name=f"legacy-to-{target}",
+                    cluster=target,
                     point=f"{LEGACY}/_/latest",
                     not_after=format_instant(self.clock.now() + timedelta(hours=4)),
-                    reason="The outpost is upgraded; the portal moves to the harbor",
-                    from_cluster=OUTPOST,
+                    reason=f"The cluster {origin} is upgraded; the portal moves to {target}",
+                    from_cluster=origin,
                     transforms=["current-apis"],
                 )
             )
             say("  $ reconciler restore plan restores/legacy.yaml")
             plan = plan_of_file(harbor, manifest)
             say(textwrap.indent(plan_text(plan), "  "))
-            self.stage.merge("Move the legacy portal to the harbor")
+            self.stage.merge(f"Move the legacy portal to {target}")
             report = self.pass_(harbor, "the merged Restore is carried out")
             if [line.phase for line in report.restored] != ["Succeeded"]:
                 raise DemoFailedError(

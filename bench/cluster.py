@@ -158,7 +158,7 @@ def main() -> None:
 
 def _run(outpost: Outpost, cluster: KubernetesCluster, names: list[str]) -> None:
     fill(cluster, names, per_namespace=EACH, labels={MARK: outpost.mark})
-    _settled(outpost, names)
+    _settled(outpost)
     daemon = Daemon(outpost)
     first = measure(daemon, outpost, "first capture")
     change(cluster, names, count=CHANGED, per_namespace=EACH)
@@ -174,7 +174,7 @@ def _run(outpost: Outpost, cluster: KubernetesCluster, names: list[str]) -> None
     dump({"first": first, "second": second, "restore": restored, "share": share})
 
 
-def _settled(outpost: Outpost, names: list[str]) -> None:
+def _settled(outpost: Outpost) -> None:
     """Wait until controllers have made what they make: ReplicaSets of Deployments, slices of Services."""
     wanted = NAMESPACES * len([n for n in range(EACH) if n % 7 == 4])
     for _ in range(300):

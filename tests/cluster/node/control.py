@@ -122,6 +122,10 @@ def start_controllers(layout: Layout, keys: Keys, processes: Processes) -> None:
         "cert-dir": layout.folder / "pki",
         # Nodes and pods of a test are seen to fail within the test.
         "node-monitor-grace-period": "20s",
+        # Many small namespaces come and go at the same time.
+        "concurrent-namespace-syncs": 20,
+        "kube-api-qps": 200,
+        "kube-api-burst": 300,
     }
     argv = [component("kube-controller-manager"), *_flags(flags)]
     processes.start("kube-controller-manager", argv, namespace=layout.first.namespace)

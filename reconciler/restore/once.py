@@ -11,7 +11,7 @@ accepted: it is a finding, and looked at again at each pass until `notAfter`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal
@@ -103,6 +103,7 @@ class RestoreRunner:
         stores: Stores,
         settings: RunnerSettings,
         clock: Clock,
+        closed: Callable[[], Mapping[str, ReconcilerError]] = dict,
         is_wanted: Callable[[RestoreRequest], bool] = lambda _: True,
     ) -> None:
         """Make a runner.
@@ -113,6 +114,7 @@ class RestoreRunner:
             stores: finds the locations for a request.
             settings: how restores are run.
             clock: the time.
+            closed: the locations that `stores` left out because they do not open, and why.
             is_wanted: asked before each object whether a request still stands; it stops there when not.
         """
         self._ledger = ledger
@@ -120,6 +122,7 @@ class RestoreRunner:
         self._stores = stores
         self._settings = settings
         self._clock = clock
+        self._closed = closed
         self._is_wanted = is_wanted
 
     def step(
@@ -372,6 +375,7 @@ class RestoreRunner:
             cluster=self._settings.cluster,
             cluster_uid=self._cluster.uid(),
             resolved=resolved,
+            closed=self._closed(),
         )
 
     def _build(

@@ -8,11 +8,11 @@ the request is accepted; the record then carries the resolved name.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from reconciler.clock import format_slot, parse_instant
-from reconciler.errors import RefusedError, TerminalError
+from reconciler.errors import ReconcilerError, RefusedError, TerminalError
 from reconciler.kinds.request import RestoreSpec
 from reconciler.kinds.transformset import TransformSet
 from reconciler.objects import canonical
@@ -80,6 +80,7 @@ def find_point(
     cluster: str,
     cluster_uid: str,
     resolved: str = "",
+    closed: Mapping[str, ReconcilerError] | None = None,
 ) -> FoundPoint:
     """Find the restore point that a request means.
 
@@ -89,9 +90,11 @@ def find_point(
         cluster: the name of the cluster that restores.
         cluster_uid: its uid, which is the domain of its own points.
         resolved: the point that an earlier acceptance recorded; it wins over the request's.
+        closed: locations that do not open, and why: one of them may hold the point.
 
     Raises:
         NoSuchPointError: no location has it.
+        ReconcilerError: none that opens has it, and this is why another does not open.
         RefusedError: it is not the point that the request's digest names.
     """
     wanted = request.spec.from_
@@ -117,6 +120,9 @@ def find_point(
                     reason="DigestDiffers",
                 )
             return FoundPoint(name, point, digest, store, location)
+    for location, error in (closed or {}).items():
+        if wanted.location in (None, location):
+            raise error
     looked = ", ".join(location for location, _ in stores) or "no location"
     raise NoSuchPointError(
         f"find restore point {origin}/{text}: not in {looked}",

@@ -150,13 +150,7 @@ class Capturing:
                 store = self.locations.open(location)
                 session = stack.enter_context(self._session(name, store))
             except ReconcilerError as error:
-                self.locations.faults[name] = error
-                log.error(
-                    "location does not open",
-                    location=name,
-                    reason=error.reason,
-                    message=error.message,
-                )
+                self.locations.fail(name, error)
                 continue
             sessions[name] = (session, store)
         return sessions
@@ -172,11 +166,7 @@ class Capturing:
             try:
                 session.__exit__(None, None, None)
             except ReconcilerError as error:
-                self.locations.faults[name] = error
-                self.locations.forget(name)
-                log.error(
-                    "location failed", location=name, reason=error.reason, message=error.message
-                )
+                self.locations.fail(name, error)
 
     def _location_names(self, entry: DueCapture) -> list[str]:
         if entry.policy is not None:

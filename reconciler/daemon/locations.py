@@ -5,7 +5,7 @@ One that cannot be opened is asked again at the next pass, and does not stop the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 
 from reconciler.clock import Clock
@@ -62,6 +62,12 @@ class Locations:
         self._open[name] = (url, store)
         return store
 
-    def forget(self, name: str) -> None:
-        """Open the location afresh when it is next used."""
+    def fail(self, name: str, error: ReconcilerError) -> None:
+        """Take down that a location does not work; it is opened afresh when it is next used."""
+        self.faults[name] = error
         self._open.pop(name, None)
+
+    def closed(self, desired: Iterable[Location]) -> dict[str, ReconcilerError]:
+        """Those of these locations that did not open when last asked, by name, and why."""
+        names = [location.metadata.name for location in desired]
+        return {name: self.faults[name] for name in names if name in self.faults}

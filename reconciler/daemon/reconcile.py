@@ -173,6 +173,7 @@ class Reconciler:
                     )
                 )
                 log.error("phase failed", phase=where, reason=error.reason, message=error.message)
+        self._report_locations(state)
         state.report.ended_at = self.clock.now()
         self._measure(state)
         return state.report
@@ -306,6 +307,21 @@ class Reconciler:
         if state.report.retirement.tripped:
             state.report.problems.append(
                 Problem(where="retention", message=state.report.retirement.tripped)
+            )
+
+    def _report_locations(self, state: Pass) -> None:
+        """Say which locations did not open, also when nothing was due that needs them."""
+        for name, error in self.locations.closed(state.desired.locations).items():
+            log.error(
+                "location does not open", location=name, reason=error.reason, message=error.message
+            )
+            state.report.problems.append(
+                Problem(
+                    where=f"location {name}",
+                    message=error.message,
+                    hint=error.hint,
+                    may_pass=isinstance(error, TransientError),
+                )
             )
 
     def _push(self, state: Pass) -> None:

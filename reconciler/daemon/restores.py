@@ -70,12 +70,6 @@ def stores_of(desired: Desired, locations: Locations) -> list[tuple[str, Store]]
     return found
 
 
-def closed_of(desired: Desired, locations: Locations) -> dict[str, ReconcilerError]:
-    """The locations that did not open when last asked, by name, and why."""
-    names = [location.metadata.name for location in desired.locations]
-    return {name: locations.faults[name] for name in names if name in locations.faults}
-
-
 class StillWanted:
     """Whether a request that is being carried out still stands in Git; asked often, looked up now and then.
 
@@ -117,7 +111,7 @@ def runner(
         ledger=ledger,
         cluster=cluster,
         stores=lambda _request: stores_of(desired, locations),
-        closed=lambda: closed_of(desired, locations),
+        closed=lambda: locations.closed(desired.locations),
         settings=runner_settings(settings),
         clock=clock,
         is_wanted=is_wanted,

@@ -59,3 +59,15 @@ class TestALocationThatDoesNotOpen:
         assert len(told) == 1
         assert cause in told[0]
         assert "✔ restore back" in mended.out
+
+    @pytest.mark.parametrize(("close", "code", "cause"), CLOSED)
+    def test_a_pass_says_it_although_nothing_is_due(self, hall, close, code, cause):
+        """`run --once` names the location and the cause, with a code that is not 0, when nothing is due."""
+        assert hall("run", "--once").code == 0
+        close(hall)
+        answer = hall("run", "--once")
+
+        assert answer.code == 6
+        assert "✗ location primary: " in answer.err
+        assert cause in answer.err
+        assert "next:" in answer.err

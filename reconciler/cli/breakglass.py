@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,11 +12,15 @@ import click
 
 from reconciler.cli.arguments import EXIT_CODES, VALID_FOR
 from reconciler.errors import UsageError
+from reconciler.objects import canonical
 
 if TYPE_CHECKING:
     from reconciler.cli.compose import Parts
     from reconciler.restore.request import RestoreRequest
     from reconciler.store.port import PointName
+
+IDENTITY_MAX = 160
+"""Characters of a restore's name that are for people."""
 
 
 def break_glass_run(
@@ -32,7 +39,8 @@ def break_glass_run(
         UsageError: location or reason are missing, or a transform set is asked for (those live in Git).
     """
     from reconciler.cli.plantext import summary
-    from reconciler.cli.points import find_in_store, open_location, parse_point
+    from reconciler.cli.points import parse_point
+    from reconciler.cli.stored import find_in_store, open_location
     from reconciler.daemon.daemon import stop_on_signals
     from reconciler.daemon.restores import runner_settings
     from reconciler.restore.glass import run_break_glass
@@ -48,33 +56,57 @@ def break_glass_run(
             hint="leave --transform out, or restore with Git",
         )
     store = open_location(url, passphrase_file)
-    name = find_in_store(store, parse_point(point), cluster=options.get("from_cluster"))
-    request = _request(parts, name, reason=reason, attempt=attempt, options=options)
+    found = find_in_store(store, parse_point(point), cluster=options.get("from_cluster"))
+    cluster = parts.connect()
+    request = _request(
+        parts, found.name, target_uid=cluster.uid(), reason=reason, attempt=attempt, options=options
+    )
+    into = request.spec.to.namespace or found.name.namespace
+    click.echo(
+        f"{found.title} → namespace {into} of cluster {cluster.name} (uid {cluster.uid()})",
+        err=True,
+    )
     journal = parts.journal
     journal.parent.mkdir(parents=True, exist_ok=True)
     with stop_on_signals() as stop:
         plan, result = run_break_glass(
             request,
             stores=lambda _request: [(url, store)],
-            cluster=parts.connect(),
+            cluster=cluster,
             settings=runner_settings(parts.settings),
             clock=parts.clock,
             journal=journal,
             stop=stop,
         )
     click.echo(summary(plan))
-    click.echo(f"{result.phase}: {result.message or name.path}")
+    click.echo(f"{result.phase}: {result.message or found.title}")
     for outcome in result.outcomes[:20]:
         if outcome.result == "Failed":
             click.echo(f"  {outcome.item}: {outcome.reason} {outcome.message}", err=True)
-    click.echo(
-        f"The record is in {journal}; it follows into the ledger when Git is back.", err=True
-    )
+    click.echo(_last_words(parts, journal), err=True)
     return EXIT_CODES.get(result.phase, 130)
 
 
+def _last_words(parts: Parts, journal: Path) -> str:
+    if parts.is_configured:
+        return (
+            f"The record is in {journal}; with Git back, the next pass of `reconciler run` with this "
+            "configuration takes it into the ledger."
+        )
+    return (
+        f"The record is in {journal}: keep it. No configuration names a ledger, so that nothing else "
+        "records this restore."
+    )
+
+
 def _request(
-    parts: Parts, name: PointName, *, reason: str, attempt: int, options: dict[str, Any]
+    parts: Parts,
+    name: PointName,
+    *,
+    target_uid: str,
+    reason: str,
+    attempt: int,
+    options: dict[str, Any],
 ) -> RestoreRequest:
     from reconciler.cli.arguments import as_manifest
     from reconciler.clock import format_instant
@@ -100,8 +132,24 @@ def _request(
     return RestoreRequest(
         source="break-glass",
         namespace="",
-        name=name.path.replace("/", "-").replace("_", "all").lower(),
+        name=_identity(name, target_uid=target_uid, into=into, contents=contents or ()),
         attempt=attempt,
         spec=spec,
         break_glass=True,
     )
+
+
+def _identity(
+    name: PointName, *, target_uid: str, into: str | None, contents: Sequence[str]
+) -> str:
+    """What the journal and the Lease call this restore: another point, target or choice of contents is another one.
+
+    People read its beginning; the digits at its end stand for all of it, the clusters included.
+    """
+    into = into or name.namespace
+    whole = [name.domain, name.path, target_uid, into, *sorted(set(contents))]
+    words = name.path.replace("/_/", "/all/")
+    words += f"-into-{into}" if into != name.namespace else ""
+    words += f"-only-{'-'.join(sorted(set(contents)))}" if contents else ""
+    slug = re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")[:IDENTITY_MAX].rstrip("-")
+    return f"{slug}-{hashlib.sha256(canonical(whole)).hexdigest()[:8]}"

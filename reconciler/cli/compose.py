@@ -49,8 +49,11 @@ class Parts:
         *,
         clock: Clock | None = None,
         seams: Seams | None = None,
+        is_configured: bool = True,
     ) -> None:
         self.configuration = configuration
+        self.is_configured = is_configured
+        """False when there is no configuration: no ledger, no sources, whatever the settings say."""
         self.settings = configuration.settings
         self.clock = clock or SystemClock()
         self._seams = seams or Seams()
@@ -184,7 +187,7 @@ def parts_without_git(ctx: click.Context) -> Parts:
         }
     )
     click.echo("no configuration: the current context of the kubeconfig is the cluster", err=True)
-    return Parts(Configuration(settings=settings, directory=Path.cwd()))
+    return Parts(Configuration(settings=settings, directory=Path.cwd()), is_configured=False)
 
 
 def set_up_logging(*, verbose: bool, everything: bool = False) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -178,10 +178,12 @@ def points(
     output: str,
 ) -> int:
     """Restore points, newest first; of one APPLICATION when given."""
-    from reconciler.cli.points import ledger_items, store_items
+    from reconciler.cli.points import ledger_items
 
     _ = all_namespaces
     if url is not None:
+        from reconciler.cli.stored import store_items
+
         items = store_items(url, passphrase_file)
     else:
         from reconciler.cli.compose import parts_of
@@ -209,7 +211,7 @@ def points(
                 right=True,
             ),
             Column("POLICY", text("policy")),
-            Column("CLUSTER", text("cluster"), wide=True),
+            Column("CLUSTER", _cluster_names(items), wide=len(_clusters(items)) < 2),
             Column("LOCATIONS", lambda item: ", ".join(item["locations"]), wide=True),
             Column("DIGEST", text("digest"), wide=True),
         ],
@@ -218,6 +220,22 @@ def points(
         empty="No restore points. `reconciler capture NAMESPACE` makes one now.",
     )
     return 0
+
+
+def _clusters(items: Sequence[Mapping[str, Any]]) -> set[tuple[str, str]]:
+    """(name, uid) of every cluster that the points are of."""
+    return {(item["cluster"], item.get("clusterUid", "")) for item in items}
+
+
+def _cluster_names(items: Sequence[Mapping[str, Any]]) -> Callable[[Mapping[str, Any]], str]:
+    """How to read a point's cluster: its name, with its uid where two clusters share a name."""
+    names = [name for name, _ in _clusters(items)]
+
+    def read(item: Mapping[str, Any]) -> str:
+        name = str(item["cluster"])
+        return f"{name} ({item['clusterUid']})" if names.count(name) > 1 else name
+
+    return read
 
 
 @command.command("restores")

@@ -6,11 +6,10 @@ A point is written `ns/app/<slot>`, `ns/app/latest` or `ns/app/@TIME`; `ns` alon
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reconciler.cli.arguments import check_namespace
-from reconciler.clock import SystemClock, parse_instant
+from reconciler.clock import parse_instant
 from reconciler.errors import ReconcilerError, RefusedError, UsageError
 from reconciler.kinds.effective import WHOLE_NAMESPACE, Application
 from reconciler.store.port import Point, PointName, Store
@@ -132,64 +131,6 @@ def record_item(record: RestorePoint) -> dict[str, Any]:
         "digest": spec.locations[0].digest[:16] if spec.locations else None,
         "missedSlots": spec.missed_slots,
     }
-
-
-def open_location(url: str, passphrase_file: Path | None) -> Store:
-    """Open a location by URL and passphrase alone."""
-    from reconciler.cli.keys import read_passphrase
-    from reconciler.store.content import open_store
-    from reconciler.store.storage import open_storage
-
-    return open_store(open_storage(url), read_passphrase(passphrase_file), clock=SystemClock())
-
-
-def store_items(url: str, passphrase_file: Path | None) -> list[dict[str, Any]]:
-    """All points of a location, newest first, read from the store alone."""
-    store = open_location(url, passphrase_file)
-    items = []
-    for name in store.points():
-        point, digest = store.point(name)
-        record = point.record
-        items.append(
-            {
-                "name": name.path,
-                "application": f"{name.namespace}/{name.application}",
-                "slot": name.slot,
-                "cluster": record["cluster"],
-                "phase": record["phase"],
-                "manual": record.get("manual", False),
-                "capturedAt": record["capturedAt"],
-                "objects": record["objects"],
-                "fullBytes": record["fullBytes"],
-                "addedBytes": None,
-                "policy": (record.get("policy") or {}).get("name"),
-                "locations": [url],
-                "digest": digest[:16],
-                "missedSlots": record.get("missedSlots", 0),
-            }
-        )
-    return sorted(items, key=lambda item: (item["capturedAt"], item["name"]), reverse=True)
-
-
-def find_in_store(store: Store, point: PointArgument, *, cluster: str | None = None) -> PointName:
-    """The name of a point in a store, whatever domain it is in.
-
-    Raises:
-        UsageError: there is none, or several clusters have one and none is named.
-    """
-    names = [
-        name
-        for name in store.points(cluster)
-        if Application(name.namespace, name.application) == point.application
-    ]
-    slot = choose_slot([name.slot for name in names], point)
-    found = [name for name in names if name.slot == slot]
-    if len(found) > 1:
-        raise UsageError(
-            f"find point {point}: {len(found)} clusters have one",
-            hint=f"name one with --from-cluster: {', '.join(name.domain for name in found)}",
-        )
-    return found[0]
 
 
 def location_item(parts: Parts, location: Location) -> dict[str, Any]:

@@ -51,6 +51,9 @@ def read_share(_ctx: click.Context, _param: click.Parameter, value: str) -> floa
 @click.option("--location", "url", metavar="URL", help="Verify a location, without Git.")
 @click.option("--passphrase-file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
+    "--from-cluster", metavar="NAME", help="With --location: the cluster that POINT is of."
+)
+@click.option(
     "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True
 )
 @click.pass_context
@@ -61,6 +64,7 @@ def command(
     read_data: float,
     url: str | None,
     passphrase_file: Path | None,
+    from_cluster: str | None,
     output: str,
 ) -> int:
     """Check that what is stored is what was written. Ends with 1 when something is wrong, and names it."""
@@ -71,7 +75,9 @@ def command(
     faults: list[dict[str, Any]] = []
     unread: list[ReconcilerError] = []
     checked = 0
-    for name, open_, wanted in _stores(ctx, point, url, passphrase_file, faults):
+    for name, open_, wanted in _stores(
+        ctx, point, url, passphrase_file, faults, cluster=from_cluster
+    ):
         try:
             for fault in open_().verify(wanted, read_data=read_data):
                 faults.append(_item(name, fault))
@@ -107,14 +113,18 @@ def _stores(
     url: str | None,
     passphrase_file: Path | None,
     faults: list[dict[str, Any]],
+    *,
+    cluster: str | None,
 ) -> Iterator[tuple[str, Callable[[], Store], PointName | None]]:
     """Each location to look at: its name, how to open it, and the point to look at, if one is named."""
-    from reconciler.cli.points import find_in_store, find_record, open_location, parse_point
+    from reconciler.cli.points import find_record, parse_point
+    from reconciler.cli.stored import find_in_store, open_location
     from reconciler.store.port import PointName as Name
 
     if url is not None:
         store = open_location(url, passphrase_file)
-        yield url, lambda: store, find_in_store(store, parse_point(point)) if point else None
+        wanted = find_in_store(store, parse_point(point), cluster=cluster).name if point else None
+        yield url, lambda: store, wanted
         return
     from reconciler.cli.compose import parts_of
 

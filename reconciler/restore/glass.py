@@ -171,7 +171,7 @@ def _begun(journal: Path, request: RestoreRequest) -> RestoreRecord | None:
     if known is not None and known.spec.stage == "finished":
         raise RefusedError(
             f"restore {request.title}: the journal says that it ended: {known.spec.phase}",
-            hint="raise the attempt to run it again",
+            hint=f"to run it again, say so with --attempt {request.attempt + 1}",
             reason="AlreadyDone",
         )
     return known
@@ -201,5 +201,6 @@ def _write(journal: Path, record: RestoreRecord) -> None:
             os.fsync(file.fileno())
     except OSError as error:
         raise JournalError(
-            f"write journal {journal}: {error.strerror}", hint="name another file with --journal"
+            f"write journal {journal}: {error.strerror}",
+            hint="the work directory must be writable: see workDirectory of the configuration",
         ) from error

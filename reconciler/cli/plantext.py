@@ -55,15 +55,16 @@ def plan_text(plan: Plan, *, details: bool = False) -> str:
 
 
 def summary(plan: Plan) -> str:
-    """`Plan: 12 to create, 1 to update, 0 to recreate; 2 skipped, 0 blocked. Contents: 2 to load.`."""
+    """`Plan: 12 to create, 1 to update, 0 to recreate; 2 skipped, 0 blocked. Contents: 2 to load, 0 blocked.`."""
     count = dict.fromkeys(_SIGNS, 0)
     for entry in plan.entries:
         count[entry.verdict] += 1
-    loads = sum(1 for content in plan.contents if content.verdict == "load")
+    contents = [content.verdict for content in plan.contents]
     return (
         f"Plan: {count['create']} to create, {count['update']} to update, {count['recreate']} to recreate; "
         f"{count['unchanged']} unchanged, {count['skip']} skipped, {count['blocked']} blocked. "
-        f"Contents: {loads} to load."
+        f"Contents: {contents.count('load')} to load, {contents.count('blocked')} blocked."
+        f"{' Refused: it is not carried out as it is.' if plan.refusals else ''}"
     )
 
 

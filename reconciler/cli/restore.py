@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from reconciler.errors import FindingsError, RefusedError, UsageError
 if TYPE_CHECKING:
     from reconciler.cli.compose import Parts
     from reconciler.restore.entry import Plan
-    from reconciler.restore.once import RestoreResult
+    from reconciler.restore.once import RestoreResult, RestoreRunner
     from reconciler.restore.request import RestoreRequest
 
 MANIFEST_BYTES_MAX = 256 * 1024
@@ -62,12 +63,19 @@ def command() -> None:
     "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True
 )
 @click.option("--details", is_flag=True, help="Show objects that are unchanged too.")
-@click.option("--exit-code", is_flag=True, help="End with 1 when something would be changed.")
+@click.option(
+    "--exit-code",
+    is_flag=True,
+    help="End with 1 when something would be changed, or is blocked.",
+)
 @click.pass_context
 def plan(
     ctx: click.Context, /, what: str, output: str, details: bool, exit_code: bool, **options: Any
 ) -> int:
-    """Show what restoring POINT, or the Restore in FILE, would do to the cluster now. Changes nothing."""
+    """Show what restoring POINT, or the Restore in FILE, would do to the cluster now. Changes nothing.
+
+    Ends with 4 when `restore run` would refuse it.
+    """
     from reconciler.cli.compose import parts_of
     from reconciler.cli.plantext import plan_text
 
@@ -79,8 +87,11 @@ def plan(
         )
     else:
         click.echo(plan_text(made, details=details))
-    would_change = any(e.verdict in {"create", "update", "recreate"} for e in made.entries)
-    return int(exit_code and would_change)
+    if made.refusals:
+        click.echo("next: change what is refused above; nothing of this plan is run", err=True)
+        return RefusedError.exit_code
+    verdicts = {*(one.verdict for one in made.entries), *(one.verdict for one in made.contents)}
+    return int(exit_code and bool(verdicts - {"unchanged", "skip"}))
 
 
 @command.command("new")
@@ -307,6 +318,32 @@ def _spec(parts: Parts, point: str, *, reason: str, options: dict[str, Any]) -> 
 
 
 def _plan(parts: Parts, request: RestoreRequest) -> Plan:
+    """The live plan, with everything that would keep it from being run."""
+    restores = _runner(parts)
+    made = restores.plan(request)
+    refusals = [*_used(parts, request), *made.refusals]
+    try:
+        restores.check(request)
+    except RefusedError as error:
+        refusals.insert(0, error.message)
+    return replace(made, refusals=tuple(refusals))
+
+
+def _used(parts: Parts, request: RestoreRequest) -> list[str]:
+    """Why this attempt does nothing any more: it was used already."""
+    from reconciler.restore.once import key_of
+
+    state = parts.ledger.view().restores().get(key_of(request))
+    known = (state.finished or state.accepted) if state else None
+    if known is None:
+        return []
+    used = f"attempt {request.attempt} was used already ({known.spec.phase or 'accepted'})"
+    if known.spec.spec_digest != request.digest:
+        return [f"{used}, and edited after that; raise spec.attempt"]
+    return [f"{used}; raise spec.attempt"] if known.spec.stage == "finished" else []
+
+
+def _runner(parts: Parts) -> RestoreRunner:
     from reconciler.daemon.restores import runner
 
     return runner(
@@ -316,21 +353,13 @@ def _plan(parts: Parts, request: RestoreRequest) -> Plan:
         ledger=parts.ledger,
         locations=parts.locations,
         clock=parts.clock,
-    ).plan(request)
+    )
 
 
 def _run(parts: Parts, request: RestoreRequest) -> RestoreResult | None:
     from reconciler.daemon.daemon import stop_on_signals
-    from reconciler.daemon.restores import runner
 
-    restores = runner(
-        parts.desired(),
-        cluster=parts.connect(),
-        settings=parts.settings,
-        ledger=parts.ledger,
-        locations=parts.locations,
-        clock=parts.clock,
-    )
+    restores = _runner(parts)
     with stop_on_signals() as stop:
         results = restores.step([request], stop=stop)
     if not results and stop.is_set():

@@ -203,7 +203,7 @@ class RestoreRunner:
         return self._resume(request, state.accepted, stop)
 
     def _start(self, request: RestoreRequest, stop: threading.Event) -> RestoreResult:
-        self._check(request)
+        self.check(request)
         found = self._find(request)
         discovery = self._cluster.discover()
         plan = self._build(request, found, discovery)
@@ -346,8 +346,8 @@ class RestoreRunner:
             point=accepted.spec.point,
         )
 
-    def _check(self, request: RestoreRequest) -> None:
-        """Ask the guards.
+    def check(self, request: RestoreRequest) -> None:
+        """Ask the guards that no plan knows of; what a plan refuses is in it.
 
         Raises:
             NotAllowedError: one of them says no.

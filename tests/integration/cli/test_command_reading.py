@@ -175,11 +175,11 @@ class TestPlan:
         assert shown.world.cluster.get(kind, "copy") is None
 
     def test_refusals_are_said(self, shown):
-        """A plan that conflicts says so: with `fail` a difference blocks."""
+        """A plan that conflicts says so: with `fail` a difference is refused, and that is 4."""
         answer = shown("restore", "plan", "shop/_/latest")
 
-        assert answer.code == 0
-        assert "refused:" in answer.out or "blocked" in answer.out
+        assert answer.code == 4
+        assert "refused: onConflict is fail" in answer.out
 
 
 def test_reading_writes_nothing(shown):

@@ -92,6 +92,11 @@ def to_yaml(value: Any) -> str:
     return write(value)
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 object`, `2 objects`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def size(count: int) -> str:
     """Bytes for people: `3.4 MiB`."""
     amount = float(count)

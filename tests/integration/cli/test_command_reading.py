@@ -133,6 +133,13 @@ class TestDiff:
 
         assert [item["object"].rsplit("/", 1)[-1] for item in items] == ["c0"]
 
+    def test_text_names_objects_as_a_plan_does(self, shown):
+        """Text says `ConfigMap shop/c0`, as `restore plan` does, and ends with what to type next."""
+        answer = shown("diff", "shop/_/latest", "--live")
+
+        assert "~ changed  ConfigMap shop/c0" in answer.out
+        assert f"reconciler restore plan shop/_/{shown.slot()}" in answer.err
+
     def test_needs_something_to_compare_with(self, shown):
         """A point alone is wrong usage."""
         answer = shown("diff", "shop/_/latest")

@@ -9,17 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from reconciler.cli.arguments import EXIT_CODES, VALID_FOR
+from reconciler.cli.arguments import EXIT_CODES
 from reconciler.cli.output import CLI_VERSION
-from reconciler.errors import FindingsError, RefusedError, UsageError
+from reconciler.errors import RefusedError, UsageError
 
 if TYPE_CHECKING:
     from reconciler.cli.compose import Parts
     from reconciler.restore.entry import Plan
     from reconciler.restore.once import RestoreResult, RestoreRunner
     from reconciler.restore.request import RestoreRequest
-
-MANIFEST_BYTES_MAX = 256 * 1024
 
 
 def request_options(function: Any) -> Any:
@@ -51,6 +49,13 @@ def request_options(function: Any) -> Any:
     return function
 
 
+source_option = click.option(
+    "--source",
+    metavar="NAME",
+    help="The source that FILE belongs to [default: found by its manifest or checkout].",
+)
+
+
 @click.group("restore")
 def command() -> None:
     """Plan, request or run a restore."""
@@ -58,6 +63,7 @@ def command() -> None:
 
 @command.command("plan")
 @click.argument("what", metavar="POINT|FILE")
+@source_option
 @request_options
 @click.option(
     "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True
@@ -70,7 +76,14 @@ def command() -> None:
 )
 @click.pass_context
 def plan(
-    ctx: click.Context, /, what: str, output: str, details: bool, exit_code: bool, **options: Any
+    ctx: click.Context,
+    /,
+    what: str,
+    source: str | None,
+    output: str,
+    details: bool,
+    exit_code: bool,
+    **options: Any,
 ) -> int:
     """Show what restoring POINT, or the Restore in FILE, would do to the cluster now. Changes nothing.
 
@@ -78,9 +91,14 @@ def plan(
     """
     from reconciler.cli.compose import parts_of
     from reconciler.cli.plantext import plan_text
+    from reconciler.cli.requests import is_file, request_of_file, request_of_point
 
     parts = parts_of(ctx)
-    made = plan_of(parts, what, options)
+    if is_file(what):
+        request = request_of_file(parts, Path(what), source=source)
+    else:
+        request = request_of_point(parts, what, reason="plan", attempt=1, options=options)
+    made = plan_of(parts, request)
     if output == "json":
         click.echo(
             json.dumps({"apiVersion": CLI_VERSION, "kind": "Plan", **made.to_json()}, indent=2)
@@ -113,12 +131,13 @@ def new(
     """Print the Restore manifest of POINT, for a pull request. Merging it runs it, exactly once."""
     from reconciler.cli.arguments import as_manifest
     from reconciler.cli.compose import parts_of
+    from reconciler.cli.requests import spec_of_point
     from reconciler.kinds.model import API_VERSION
     from reconciler.kinds.request import Restore
     from reconciler.kinds.writer import to_yaml
 
     parts = parts_of(ctx)
-    spec = _spec(parts, point, reason=reason, options=options)
+    spec = spec_of_point(parts, point, reason=reason, options=options)
     slug = name or f"{spec['from']['point'].split('/')[0]}-{parts.clock.now():%Y%m%d-%H%M}"
     metadata = {"name": slug, **({"namespace": namespace} if namespace else {})}
     manifest = as_manifest(
@@ -133,6 +152,7 @@ def new(
 
 @command.command("run")
 @click.argument("what", metavar="POINT|FILE")
+@source_option
 @request_options
 @click.option("--reason", help="Why; needed for a POINT.")
 @click.option(
@@ -153,6 +173,7 @@ def run(
     ctx: click.Context,
     /,
     what: str,
+    source: str | None,
     reason: str | None,
     yes: bool,
     break_glass: bool,
@@ -167,6 +188,7 @@ def run(
     """
     from reconciler.cli.compose import parts_of
     from reconciler.cli.plantext import summary
+    from reconciler.cli.requests import is_file, request_of_file, request_of_point
 
     if break_glass:
         from reconciler.cli.breakglass import break_glass_run
@@ -182,15 +204,15 @@ def run(
             options=options,
         )
     parts = parts_of(ctx)
-    if Path(what).is_file():
-        request = request_of_file(parts, Path(what))
+    if is_file(what):
+        request = request_of_file(parts, Path(what), source=source)
     else:
         if not (yes and reason):
             raise UsageError(
                 "restore run: a POINT needs --yes and --reason",
                 hint=f"or ask by pull request: reconciler restore new {what} --reason …",
             )
-        request = _request(parts, what, reason=reason, attempt=attempt, options=options)
+        request = request_of_point(parts, what, reason=reason, attempt=attempt, options=options)
     result = _run(parts, request)
     if result is None:
         click.echo(
@@ -215,109 +237,7 @@ def show_result(result: RestoreResult) -> None:
         click.echo(f"next: {result.hint}", err=True)
 
 
-def plan_of(parts: Parts, what: str, options: dict[str, Any]) -> Plan:
-    """The live plan of a point or a file."""
-    if Path(what).is_file():
-        return plan_of_file(parts, Path(what))
-    return _plan(parts, _request(parts, what, reason="plan", attempt=1, options=options))
-
-
-def plan_of_file(parts: Parts, path: Path) -> Plan:
-    """The live plan of the Restore in a file, against the configured cluster."""
-    return _plan(parts, request_of_file(parts, path))
-
-
-def request_of_file(parts: Parts, path: Path) -> RestoreRequest:
-    """Read one Restore manifest.
-
-    Raises:
-        FindingsError: the file has faults.
-        UsageError: it holds something else, or is for another cluster.
-    """
-    from reconciler.daemon.desired import Requested
-    from reconciler.daemon.restores import request_of
-    from reconciler.kinds.loader import load
-    from reconciler.kinds.request import Restore
-
-    with path.open("rb") as file:
-        loaded = load(str(path), file.read(MANIFEST_BYTES_MAX + 1))
-    errors = [finding for finding in loaded.findings if finding.severity == "error"]
-    if errors:
-        raise FindingsError("\n".join(str(finding) for finding in errors), hint="mend the file")
-    restores = [entry.kind for entry in loaded.manifests if isinstance(entry.kind, Restore)]
-    if len(restores) != 1:
-        raise UsageError(
-            f"read {path}: it holds {len(restores)} Restore manifests, expected one",
-            hint="`reconciler restore new POINT --reason …` prints one",
-        )
-    restore = restores[0]
-    if restore.spec.cluster != parts.settings.cluster.name:
-        raise UsageError(
-            f"read {path}: it is for cluster {restore.spec.cluster}, the configuration for "
-            f"{parts.settings.cluster.name}",
-            hint="choose the other cluster's configuration with --config",
-        )
-    requested = Requested(source=parts.settings.sources[0].name, revision="", restore=restore)
-    return request_of(requested, parts.desired())
-
-
-def _request(
-    parts: Parts, point: str, *, reason: str, attempt: int, options: dict[str, Any]
-) -> RestoreRequest:
-    from reconciler.cli.arguments import as_manifest
-    from reconciler.kinds.request import RestoreSpec
-    from reconciler.restore.request import RestoreRequest
-
-    desired = parts.desired()
-    spec = as_manifest(
-        RestoreSpec,
-        {**_spec(parts, point, reason=reason, options=options), "attempt": attempt},
-        verb="restore run",
-    )
-    known = desired.transforms_for(None)
-    missing = [name for name in spec.transforms if name not in known]
-    if missing:
-        raise UsageError(
-            f"restore: no TransformSet is called {', '.join(missing)}",
-            hint=f"those in force are: {', '.join(sorted(known)) or 'none'}",
-        )
-    return RestoreRequest(
-        source="cli",
-        namespace="",
-        name=f"{spec.from_.point.replace('/', '-').replace('_', 'all').lower()}-{parts.clock.now():%H%M%S}",
-        attempt=attempt,
-        spec=spec,
-        transforms=tuple(known[name] for name in spec.transforms),
-    )
-
-
-def _spec(parts: Parts, point: str, *, reason: str, options: dict[str, Any]) -> dict[str, Any]:
-    """The spec of a request; the point is resolved now, so that it stays the one that was looked at."""
-    from reconciler.cli.points import find_record, parse_point
-    from reconciler.clock import format_instant
-
-    wanted = parse_point(point)
-    parts.refresh()
-    record = find_record(parts.ledger.view(options.get("from_cluster")), wanted)
-    origin: dict[str, Any] = {"point": f"{record.spec.application}/{record.spec.slot}"}
-    if options.get("from_cluster"):
-        origin["cluster"] = options["from_cluster"]
-    if record.spec.locations:
-        origin["digest"] = record.spec.locations[0].digest
-        origin["location"] = record.spec.locations[0].name
-    return {
-        "cluster": parts.settings.cluster.name,
-        "reason": reason,
-        "notAfter": format_instant((parts.clock.now() + VALID_FOR).replace(microsecond=0)),
-        "from": origin,
-        **({"to": {"namespace": options["to_namespace"]}} if options.get("to_namespace") else {}),
-        **({"include": {"contents": list(options["contents"])}} if options.get("contents") else {}),
-        "onConflict": options.get("on_conflict") or "fail",
-        "transforms": list(options.get("transforms") or ()),
-    }
-
-
-def _plan(parts: Parts, request: RestoreRequest) -> Plan:
+def plan_of(parts: Parts, request: RestoreRequest) -> Plan:
     """The live plan, with everything that would keep it from being run."""
     restores = _runner(parts)
     made = restores.plan(request)

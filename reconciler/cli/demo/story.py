@@ -264,7 +264,8 @@ class Story:
                 harbor = self.stage.parts(HARBOR, clock=self.clock)
             from reconciler.cli.demo.policies import restore_manifest
             from reconciler.cli.plantext import plan_text
-            from reconciler.cli.restore import plan_of_file
+            from reconciler.cli.requests import request_of_file
+            from reconciler.cli.restore import plan_of
 
             manifest = self.stage.policies / "restores" / "legacy.yaml"
             manifest.write_text(
@@ -279,7 +280,7 @@ class Story:
                 )
             )
             say("  $ reconciler restore plan restores/legacy.yaml")
-            plan = plan_of_file(harbor, manifest)
+            plan = plan_of(harbor, request_of_file(harbor, manifest))
             say(textwrap.indent(plan_text(plan), "  "))
             self.stage.merge(f"Move the legacy portal to {target}")
             report = self.pass_(harbor, "the merged Restore is carried out")

@@ -71,3 +71,12 @@ class TestALocationThatDoesNotOpen:
         assert "✗ location primary: " in answer.err
         assert cause in answer.err
         assert "next:" in answer.err
+
+
+@pytest.mark.parametrize("verb", ["plan", "run"])
+def test_a_file_that_is_not_there(hall, verb):
+    """A name that can only be a file's is not read as a point."""
+    answer = hall("restore", verb, "restores/nothere.yaml")
+
+    assert answer.code == 2
+    assert "read restores/nothere.yaml: no such file" in answer.err

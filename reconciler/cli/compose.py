@@ -57,6 +57,7 @@ class Parts:
         self.settings = configuration.settings
         self.clock = clock or SystemClock()
         self._seams = seams or Seams()
+        self._said: set[str] = set()
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -139,9 +140,11 @@ class Parts:
         adoptions = self.adoptions()
         for adoption in adoptions:
             if adoption.refused:
-                name = adoption.settings.name
-                click.echo(f"warning: source {name}: {adoption.refused}", err=True)
-        return desire(adoptions, cluster=self.settings.cluster.name)
+                self._warn(f"source {adoption.settings.name}: {adoption.refused}")
+        desired = desire(adoptions, cluster=self.settings.cluster.name)
+        for kept in desired.kept:
+            self._warn(f"{kept}; see `reconciler lint`")
+        return desired
 
     def adoptions(self) -> list[Adoption]:
         """What each source says now; the ledger must have been refreshed."""
@@ -159,7 +162,13 @@ class Parts:
         except ReconcilerError as error:
             if self.ledger.view().tip is None:
                 raise
-            click.echo(f"warning: {error.message}; using the local copy", err=True)
+            self._warn(f"{error.message}; using the local copy")
+
+    def _warn(self, text: str) -> None:
+        """Say something on stderr, once however often it is met."""
+        if text not in self._said:
+            self._said.add(text)
+            click.echo(f"warning: {text}", err=True)
 
 
 def parts_of(ctx: click.Context) -> Parts:

@@ -13,6 +13,7 @@ from reconciler.cli.output import Column, age, output_option, show, size
 if TYPE_CHECKING:
     from reconciler.cli.compose import Parts
 
+STATES = ("Compliant", "Non-compliant", "Unmanaged", "Suspended")
 namespace_option = click.option("-n", "--namespace", help="Only this namespace.")
 all_option = click.option(
     "-A", "--all-namespaces", is_flag=True, help="Every namespace (the default)."
@@ -46,9 +47,8 @@ def apps(ctx: click.Context, namespace: str | None, all_namespaces: bool, output
     _ = all_namespaces
     items = [i for i in application_items(parts_of(ctx)) if namespace in (None, i["namespace"])]
     states = [item["status"] for item in items]
-    summary = ", ".join(
-        f"{states.count(s)} {s.lower()}" for s in ("Compliant", "Non-compliant", "Unmanaged")
-    )
+    counted = [s for s in STATES if s != "Suspended" or s in states]
+    summary = ", ".join(f"{states.count(s)} {s.lower()}" for s in counted)
     show(
         items,
         [
@@ -61,7 +61,7 @@ def apps(ctx: click.Context, namespace: str | None, all_namespaces: bool, output
             Column("NEXT", text("nextIn")),
             Column("POINTS", text("points"), right=True),
             Column("LAST SLOT", text("lastSlot"), wide=True),
-            Column("NOTE", text("note"), wide=True),
+            Column("NOTE", text("note")),
         ],
         form=output,
         kind="ApplicationList",
@@ -73,7 +73,7 @@ def apps(ctx: click.Context, namespace: str | None, all_namespaces: bool, output
 
 def application_items(parts: Parts) -> list[dict[str, Any]]:
     """What is known of each application, from ledger, policies and cluster."""
-    from reconciler.daemon.due import due_captures
+    from reconciler.daemon.due import Upcoming, due_captures
     from reconciler.daemon.report import application_facts
     from reconciler.daemon.survey import survey
     from reconciler.kinds.model import format_span
@@ -82,7 +82,9 @@ def application_items(parts: Parts) -> list[dict[str, Any]]:
     found = survey(
         parts.connect(), desired=desired, settings=parts.settings, view=view, clock=parts.clock
     )
-    _, upcoming = due_captures(found.assignments, view=view, now=now)
+    due, upcoming = due_captures(found.assignments, view=view, now=now)
+    upcoming += [Upcoming(entry.application, now) for entry in due]
+    kept = {one.ref.name for one in desired.kept if one.identity.startswith("BackupPolicy/")}
     items = []
     for fact in application_facts(found.coverage, view=view, upcoming=upcoming, now=now):
         policy = desired.policy(fact.policy)
@@ -91,13 +93,16 @@ def application_items(parts: Parts) -> list[dict[str, Any]]:
             "compliant": "Compliant",
             "noncompliant": "Non-compliant",
             "unmanaged": "Unmanaged",
-        }
+        }[fact.state]
+        notes = [fact.note] if fact.note else []
+        if fact.policy in kept:
+            notes.append("its policy has faults; the last good form is in force")
         items.append(
             {
                 "name": f"{fact.namespace}/{fact.application}",
                 "namespace": fact.namespace,
                 "application": fact.application,
-                "status": state[fact.state],
+                "status": "Suspended" if fact.is_suspended else state,
                 "policy": fact.policy or None,
                 "lastSlot": newest.isoformat() if newest else None,
                 "lastPointAge": f"{age((now - newest).total_seconds())} ago" if newest else None,
@@ -106,7 +111,7 @@ def application_items(parts: Parts) -> list[dict[str, Any]]:
                 else None,
                 "nextIn": _until(fact.next_run_at, now),
                 "points": fact.points,
-                "note": fact.note or None,
+                "note": "; ".join(notes) or None,
             }
         )
     return items

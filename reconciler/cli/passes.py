@@ -8,6 +8,7 @@ from reconciler.cli.output import size
 from reconciler.daemon.captures import CaptureLine
 from reconciler.daemon.reconcile import PassReport
 from reconciler.daemon.restores import RestoreLine
+from reconciler.source.adopt import HOLD_REMOVED
 
 _MARKS = {"Succeeded": ("✔", "green"), "Partial": ("◐", "yellow"), "Failed": ("✗", "red")}
 
@@ -63,8 +64,10 @@ def print_report(report: PassReport) -> None:
     click.echo(f"{click.style('►', fg='cyan')} ledger: {waiting}")
     for finding in report.desired.findings:
         click.echo(str(finding), err=True)
-    if report.desired.findings:
+    if any(finding.rule != HOLD_REMOVED for finding in report.desired.findings):
         click.echo("  next: mend these files; `reconciler lint` checks them", err=True)
+    for kept in report.desired.kept:
+        click.echo(f"{click.style('!', fg='yellow')} {kept}", err=True)
     for note in report.notes:
         click.echo(f"{click.style('!', fg='yellow')} {note}", err=True)
     for problem in report.problems:

@@ -21,7 +21,7 @@ from reconciler.kinds.record import PolicyRef
 from reconciler.kinds.request import Hold, Restore
 from reconciler.kinds.transformset import TransformSet
 from reconciler.ledger.ledger import LedgerView
-from reconciler.source.adopt import Adoption
+from reconciler.source.adopt import HOLD_REMOVED, Adoption
 from reconciler.source.poll import Source
 
 K = TypeVar("K", bound=Kind)
@@ -37,6 +37,21 @@ class Requested:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """A manifest that is in force in its last good form, because its newest one has faults."""
+
+    identity: str
+    ref: PolicyRef
+
+    def __str__(self) -> str:
+        """One line for people."""
+        since = f"as it was at {self.ref.revision[:10]}" if self.ref.revision else "as it last was"
+        return (
+            f"{self.identity} ({self.ref.path}) stays in force {since}: its newest form has faults"
+        )
+
+
+@dataclass(frozen=True)
 class Desired:
     """What is in force."""
 
@@ -48,6 +63,7 @@ class Desired:
     holds: tuple[Hold, ...] = ()
     restores: tuple[Requested, ...] = ()
     findings: tuple[Finding, ...] = ()
+    kept: tuple[Kept, ...] = ()
 
     def location(self, name: str) -> Location | None:
         """The location of this name."""
@@ -99,8 +115,10 @@ def desire(adoptions: Iterable[Adoption], *, cluster: str) -> Desired:
     seen: set[str] = set()
     entries: list[tuple[Adoption, Kind, PolicyRef]] = []
     findings: list[Finding] = []
+    kept: list[Kept] = []
     for adoption in adoptions:
         findings.extend(adoption.findings)
+        removed = {one.path for one in adoption.findings if one.rule == HOLD_REMOVED}
         for manifest in adoption.manifests:
             if manifest.kind.identity in seen:
                 continue
@@ -113,6 +131,8 @@ def desire(adoptions: Iterable[Adoption], *, cluster: str) -> Desired:
                 blob=manifest.ref.blob,
             )
             entries.append((adoption, manifest.kind, ref))
+            if manifest.ref.stale and ref.path not in removed:
+                kept.append(Kept(manifest.kind.identity, ref))
     presets = {kind.metadata.name: kind for _, kind, _ in entries if isinstance(kind, PolicyPreset)}
     policies = [
         effective(kind, presets.get(kind.spec.preset or ""), ref=ref)
@@ -132,6 +152,7 @@ def desire(adoptions: Iterable[Adoption], *, cluster: str) -> Desired:
             if isinstance(kind, Restore) and kind.spec.cluster == cluster
         ),
         findings=tuple(findings),
+        kept=tuple(kept),
     )
 
 

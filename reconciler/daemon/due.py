@@ -50,8 +50,9 @@ def due_captures(
     for application, policy in assignments:
         if policy.schedule is None:
             continue
-        if policy.suspend is not None and policy.suspend.until > now:
-            upcoming.append(Upcoming(application, policy.suspend.until))
+        pause = policy.suspension(now)
+        if pause is not None:
+            upcoming.append(Upcoming(application, pause.until))
             continue
         last = last_slot(view, application, upto=now)
         found = due(policy.schedule, last_slot=last, now=now, key=str(application))

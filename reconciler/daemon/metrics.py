@@ -31,6 +31,8 @@ class ApplicationFacts:
     points: int
     note: str = ""
     """One line for people."""
+    is_suspended: bool = False
+    """Its policy pauses its captures now."""
 
 
 class Metrics:

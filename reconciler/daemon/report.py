@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from reconciler.capture.coverage import Coverage
-from reconciler.clock import parse_instant
+from reconciler.clock import format_instant, parse_instant
 from reconciler.daemon.due import Upcoming
 from reconciler.daemon.metrics import ApplicationFacts
 from reconciler.kinds.effective import Application, EffectivePolicy
@@ -70,6 +70,10 @@ def _facts(
         ahead = f"its newest point, {newest.spec.slot}, lies ahead of the clock" if newest else ""
         note = f"{note}; {ahead}" if note else ahead
         success_at = _succeeded_by(view, application, now)
+    pause = policy.suspension(now) if policy else None
+    if pause is not None:
+        paused = f"suspended until {format_instant(pause.until)}: {pause.reason}"
+        note = f"{note}; {paused}" if note else paused
     rpo = policy.objectives.rpo if policy else None
     return ApplicationFacts(
         namespace=application.namespace,
@@ -82,6 +86,7 @@ def _facts(
         next_run_at=next_at,
         points=len(view.points(str(application))),
         note=note,
+        is_suspended=pause is not None,
     )
 
 

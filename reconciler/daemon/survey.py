@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from reconciler.capture.coverage import Coverage, applications
 from reconciler.capture.observe import Observation, observe_cluster
 from reconciler.capture.select import labels_seen
-from reconciler.clock import Clock
+from reconciler.clock import Clock, format_instant
 from reconciler.cluster.port import Cluster, Discovery
 from reconciler.daemon.desired import Desired
 from reconciler.daemon.settings import Settings
@@ -57,6 +57,12 @@ class Survey:
             f"policy {policy.name} selects no application of this cluster ({policy.ref.path})"
             for policy in desired.policies
             if policy.name not in used
+        ]
+        now = self.clock.now()
+        notes += [
+            f"policy {policy.name} is suspended until {format_instant(pause.until)}: {pause.reason}"
+            for policy in desired.policies
+            if (pause := policy.suspension(now)) is not None
         ]
         notes += [
             f"{tie.application}: policies {', '.join(tie.policies)} tie; {tie.chosen} is used"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from reconciler.kinds.model import Metadata
 from reconciler.kinds.policy import (
@@ -68,6 +69,10 @@ class EffectivePolicy:
         """`namespace/name`, or `name` for the platform's."""
         space = self.metadata.namespace
         return f"{space}/{self.metadata.name}" if space else self.metadata.name
+
+    def suspension(self, now: datetime) -> Suspend | None:
+        """The pause that holds at an instant."""
+        return self.suspend if self.suspend is not None and self.suspend.until > now else None
 
 
 def effective(

@@ -29,6 +29,8 @@ from reconciler.source.check import check
 from reconciler.source.located import Located
 from reconciler.source.tree import ReadFile
 
+HOLD_REMOVED = "hold-removed"
+"""The rule of the finding that names a Hold whose file is gone: no file has this fault."""
 REFERRED = (Blueprint, Cluster, Location, PolicyPreset, TransformSet)
 """What other manifests name. A policy, hold or request that somebody took away is never brought back for another."""
 
@@ -209,10 +211,13 @@ def _kept(
         if identity in named or one.ref.path in nameless or is_moved:
             yield one
         elif isinstance(one.kind, Hold) and _still_holds(one.kind, now):
-            message = f"{identity} was removed without a release; it stays in force"
+            message = (
+                f"{identity} was removed without a release and stays in force; to end it, bring the file "
+                "back with spec.release"
+            )
             place = one.located
             findings.append(
-                Finding(place.path, place.line, 1, "", message, "warning", "hold-removed")
+                Finding(place.path, place.line, 1, "", message, "warning", HOLD_REMOVED)
             )
             yield one
 

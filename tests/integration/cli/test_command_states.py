@@ -1,0 +1,94 @@
+"""What is not as usual is visible where people look: `get apps`, `describe`, `run --once`."""
+
+from __future__ import annotations
+
+from tests.support.world import POLICY
+
+HOLD = (
+    "apiVersion: backup.reconciler.dev/v1alpha1\nkind: Hold\nmetadata: {name: evidence}\n"
+    'spec: {application: shop/_, slot: "%s", reason: an audit, owner: legal}\n'
+)
+
+
+def app(hall, name="shop/_"):
+    """An application as `get apps` has it."""
+    return next(item for item in hall.json("get", "apps")["items"] if item["name"] == name)
+
+
+def test_what_is_overdue_is_next_now(hall):
+    """An application whose slots have passed is due now."""
+    answer = hall("get", "apps")
+
+    assert app(hall)["nextIn"] == "now"
+    row = next(line for line in answer.out.splitlines() if line.startswith("shop"))
+    assert row[answer.out.index("NEXT") :].startswith("now ")
+
+
+def test_an_application_without_a_point_is_next_now(hall):
+    """So is one that has none yet."""
+    hall.world.settle("wiki")
+
+    assert app(hall, "wiki/_")["nextIn"] == "now"
+
+
+def test_a_suspended_policy_is_visible(hall):
+    """Status, reason and end of a suspension: in `get apps`, in `describe app`, and in a pass, which captures nothing."""
+    hall.world.write(
+        "policies/gold.yaml",
+        POLICY % 24 + '  suspend: {reason: a migration, until: "2100-01-01T00:00:00Z"}\n',
+    )
+    hall.world.merge("pause")
+    table, described, ran = hall("get", "apps"), hall("describe", "app/shop"), hall("run", "--once")
+
+    row = next(line for line in table.out.splitlines() if line.startswith("shop"))
+    for text in (row, described.out, ran.err):
+        assert "uspended" in text
+        assert "2100-01-01T00:00:00Z" in text
+        assert "a migration" in text
+    assert "status: Suspended" in described.out
+    assert "1 suspended" in table.err
+    assert ran.code == 0
+    assert len(hall.json("get", "points")["items"]) == 1
+
+
+def test_a_suspension_that_is_over_is_not_said(hall):
+    """After its end the application is as any other."""
+    hall.world.write(
+        "policies/gold.yaml",
+        POLICY % 24 + '  suspend: {reason: a migration, until: "2020-01-01T00:00:00Z"}\n',
+    )
+    hall.world.merge("pause")
+
+    assert app(hall)["status"] != "Suspended"
+    assert "suspended" not in hall("get", "apps").err
+
+
+def test_a_broken_policy_says_that_its_last_good_form_is_in_force(hall):
+    """The pass and `get apps` name the policy, its file and the commit that is in force instead."""
+    good = hall.json("get", "policies")["items"][0]["revision"]
+    hall.world.write("policies/gold.yaml", (POLICY % 24).replace("schedule", "shcedule"))
+    hall.world.merge("a typo")
+    ran, listed = hall("run", "--once"), hall("get", "apps")
+
+    for said in (ran.err, listed.err):
+        line = next(x for x in said.splitlines() if "stays in force" in x)
+        assert "BackupPolicy/gold (policies/gold.yaml)" in line
+        assert good in line
+    assert "last good form" in app(hall)["note"]
+    assert ran.code == 1
+
+
+def test_a_hold_that_was_removed_is_not_sent_to_lint(hall):
+    """A Hold whose file is gone stays, and what is said to do is to release it; lint cannot find it."""
+    hall.world.write("holds/evidence.yaml", HOLD % hall.slot())
+    hall.world.merge("hold")
+    hall.world.run_pass()
+    hall.world.remove("holds/evidence.yaml")
+    hall.world.merge("drop it")
+    ran = hall("run", "--once")
+
+    assert "Hold/evidence was removed without a release" in ran.err
+    assert "spec.release" in ran.err
+    assert "lint" not in ran.err
+    assert "newest form has faults" not in ran.err
+    assert [one["name"] for one in hall.json("get", "holds")["items"]] == ["evidence"]

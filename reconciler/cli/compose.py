@@ -16,6 +16,7 @@ from typing import Any
 
 import click
 import structlog
+from structlog.typing import EventDict
 
 from reconciler.clock import Clock, SystemClock
 from reconciler.cluster.port import Cluster
@@ -199,12 +200,32 @@ def parts_without_git(ctx: click.Context) -> Parts:
     return Parts(Configuration(settings=settings, directory=Path.cwd()), is_configured=False)
 
 
+SAID_BY_VERBS = frozenset(
+    {
+        "phase failed",
+        "source refused",
+        "location does not open",
+        "capture failed",
+        "restore not run",
+    }
+)
+"""Events that a verb tells in words of its own; only the daemon, and `--verbose`, log them."""
+
+
+def _unless_said(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    if event["event"] in SAID_BY_VERBS:
+        raise structlog.DropEvent
+    return event
+
+
 def set_up_logging(*, verbose: bool, everything: bool = False) -> None:
     """Structured log lines on stderr: JSON, or readable ones on a terminal.
 
-    Verbs log warnings only, unless `--verbose`; the daemon (`everything`) logs what it does.
+    Verbs log errors only, and none that they tell themselves, unless `--verbose`; the daemon (`everything`) logs
+    what it does.
     """
-    level = logging.INFO if verbose or everything else logging.ERROR
+    is_loud = verbose or everything
+    level = logging.INFO if is_loud else logging.ERROR
     renderer: Any = (
         structlog.dev.ConsoleRenderer()
         if sys.stderr.isatty()
@@ -212,6 +233,7 @@ def set_up_logging(*, verbose: bool, everything: bool = False) -> None:
     )
     structlog.configure(
         processors=[
+            *([] if is_loud else [_unless_said]),
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -138,13 +138,29 @@ def _restore(parts: Parts, name: str) -> dict[str, Any]:
     }
     found = {key: state for key, state in states.items() if f"/{name}/" in f"/{key}/"}
     if not found:
-        raise UsageError(
-            f"describe restore {name}: none was accepted", hint="see `reconciler get restores`"
-        )
+        return _requested(parts, name)
     key = max(found)
     record = found[key].finished or found[key].accepted
     assert record is not None, "a known restore has a record"
     return record.model_dump(mode="json", exclude_none=True)
+
+
+def _requested(parts: Parts, name: str) -> dict[str, Any]:
+    """A Restore that is merged and was not accepted, with how it stands."""
+    from reconciler.cli.requested import standing
+    from reconciler.daemon.restores import request_of
+
+    desired = parts.desired()
+    for one in desired.restores:
+        metadata = one.restore.metadata
+        if f"/{name}/" in f"/{one.source}/{metadata.namespace or ''}/{metadata.name}/":
+            request = request_of(one, desired)
+            phase, message = standing(parts, request, view=parts.ledger.view())
+            written = one.restore.model_dump(mode="json", exclude_none=True)
+            return {**written, "phase": phase, "message": message}
+    raise UsageError(
+        f"describe restore {name}: there is none", hint="see `reconciler get restores`"
+    )
 
 
 def _hold(parts: Parts, name: str) -> dict[str, Any]:

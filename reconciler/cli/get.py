@@ -247,31 +247,12 @@ def _cluster_names(items: Sequence[Mapping[str, Any]]) -> Callable[[Mapping[str,
 @output_option
 @click.pass_context
 def restores(ctx: click.Context, output: str) -> int:
-    """Restores that were accepted, and how they ended."""
+    """Restores: those that were accepted and how they ended, and what is merged and not carried out."""
     from reconciler.cli.compose import parts_of
+    from reconciler.cli.requested import restore_items
 
-    parts = parts_of(ctx)
-    parts.refresh()
-    items = []
-    for key, state in parts.ledger.view().restores().items():
-        record = state.finished or state.accepted
-        if record is None:
-            continue
-        spec = record.spec
-        items.append(
-            {
-                "name": f"{key.source}/{key.namespace}/{key.name}",
-                "attempt": key.attempt,
-                "phase": spec.phase or "Accepted",
-                "point": spec.point,
-                "acceptedAt": spec.accepted_at.isoformat(),
-                "verdicts": spec.verdicts,
-                "reason": spec.reason,
-                "message": spec.message,
-            }
-        )
     show(
-        sorted(items, key=lambda item: str(item["acceptedAt"]), reverse=True),
+        restore_items(parts_of(ctx)),
         [
             Column("NAME", text("name")),
             Column("ATTEMPT", text("attempt"), right=True),
@@ -279,7 +260,7 @@ def restores(ctx: click.Context, output: str) -> int:
             Column("POINT", text("point")),
             Column("ACCEPTED", text("acceptedAt")),
             Column("REASON", text("reason"), wide=True),
-            Column("MESSAGE", text("message"), wide=True),
+            Column("MESSAGE", text("message")),
         ],
         form=output,
         kind="RestoreList",

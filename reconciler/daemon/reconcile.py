@@ -80,17 +80,21 @@ class PassReport:
 
     @property
     def exit_code(self) -> int:
-        """For `run --once`: 7 when it may pass, 6 when something failed, 3 partial, 1 faults in sources, else 0."""
+        """For `run --once`: 7 when it may pass, 6 when something failed, 3 partial, 1 findings, else 0.
+
+        Findings are faults in sources and Restores that are refused as they are: no pass failed for them.
+        """
         results = {line.phase for line in self.captured} | {line.phase for line in self.restored}
         if any(problem.blocks for problem in self.problems):
             return 7
-        if results & {"Failed", "Refused"} or not all(one.may_pass for one in self.problems):
+        if "Failed" in results or not all(one.may_pass for one in self.problems):
             return 6
         if self.problems:
             return 7
         if "Partial" in results:
             return 3
-        return int(any(finding.is_error for finding in self.desired.findings))
+        findings = any(finding.is_error for finding in self.desired.findings)
+        return int(findings or any(line.is_finding for line in self.restored))
 
     def counts(self) -> dict[str, int]:
         """Counts for the log line."""

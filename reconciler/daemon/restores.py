@@ -36,11 +36,20 @@ class RestoreLine:
     phase: str
     message: str = ""
     hint: str = ""
+    reason: str = ""
 
     @property
     def is_waiting(self) -> bool:
         """It goes on at a later pass."""
         return self.phase == "Waiting"
+
+    @property
+    def is_finding(self) -> bool:
+        """Somebody has to look at its manifest: it is refused as it is, or was edited after use.
+
+        One that nobody accepted in time is over, and asks for nothing.
+        """
+        return self.phase == "Refused" and self.reason != "Expired"
 
 
 def request_of(requested: Requested, desired: Desired) -> RestoreRequest:
@@ -169,4 +178,5 @@ def _line(result: RestoreResult) -> RestoreLine:
         phase=result.phase,
         message=result.message or done,
         hint=result.hint,
+        reason=result.reason,
     )

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from tests.support.world import POLICY
+from datetime import timedelta
+
+import pytest
+
+from reconciler.clock import SystemClock, format_instant
+from tests.support.world import POLICY, RESTORE
 
 HOLD = (
     "apiVersion: backup.reconciler.dev/v1alpha1\nkind: Hold\nmetadata: {name: evidence}\n"
@@ -92,3 +97,91 @@ def test_a_hold_that_was_removed_is_not_sent_to_lint(hall):
     assert "lint" not in ran.err
     assert "newest form has faults" not in ran.err
     assert [one["name"] for one in hall.json("get", "holds")["items"]] == ["evidence"]
+
+
+def ask(hall, *, hours=24, conflict="update", reason="a test"):
+    """Merge a Restore of the shop."""
+    until = format_instant(SystemClock().now() + timedelta(hours=hours))
+    text = (RESTORE % ("back", 1, until, "shop")).replace("a test", reason)
+    hall.world.write("restores/back.yaml", text.replace("update", conflict))
+    hall.world.merge("ask")
+
+
+def restores(hall):
+    """(phase, message) of every restore that is shown."""
+    return [(one["phase"], one["message"]) for one in hall.json("get", "restores")["items"]]
+
+
+class TestRestoresThatWait:
+    """A merged Restore is visible before it is accepted, and if it never is."""
+
+    def test_pending(self, hall):
+        """What the next pass carries out is shown as Pending, and nothing is written by looking."""
+        hall.world.edit("shop", "c1", "spoiled")
+        ask(hall)
+        before = restores(hall)
+        described = hall("describe", "restore/back")
+        ran = hall("run", "--once")
+
+        assert [phase for phase, _ in before] == ["Pending"]
+        assert "phase: Pending" in described.out
+        assert "✔ restore back" in ran.out
+        assert [phase for phase, _ in restores(hall)] == ["Succeeded"]
+
+    def test_refused(self, hall):
+        """What a pass refuses is shown with the reason, and is a finding (1), whatever else the pass does."""
+        hall.world.edit("shop", "c1", "spoiled")
+        ask(hall, conflict="fail")
+        first = hall("run", "--once")
+        hall.world.edit("shop", "c1", "spoiled again, since that pass captured it")
+        again = hall("run", "--once")
+        ((phase, message),) = restores(hall)
+
+        assert phase == "Refused"
+        assert "onConflict is fail" in message
+        assert "onConflict is fail" in hall("get", "restores").out
+        assert "onConflict is fail" in hall("describe", "restore/back").out
+        assert (first.code, again.code) == (1, 1)
+
+    def test_expired(self, hall):
+        """One that nobody accepted in time is shown as Expired, and no pass fails for it."""
+        ask(hall, hours=-1)
+        ran = hall("run", "--once")
+
+        assert [phase for phase, _ in restores(hall)] == ["Expired"]
+        assert ran.code == 0, ran.out + ran.err
+
+    def test_edited_after_use(self, hall):
+        """The record stays what it is, with the finding beside it, until the attempt is raised."""
+        ask(hall)
+        assert hall("run", "--once").code == 0
+        ask(hall, reason="once more")
+        ran = hall("run", "--once")
+        ((phase, message),) = restores(hall)
+
+        assert phase == "Succeeded"
+        assert "raise spec.attempt" in message
+        assert ran.code == 1
+
+    def test_a_cluster_that_is_away(self, hall):
+        """Without the cluster nobody can tell: Waiting, with the cause, and the records are shown all the same."""
+        ask(hall)
+        hall.world.sandbox.faults.add("answer", "", value=503, times=100_000)
+        ((phase, message),) = restores(hall)
+
+        assert phase == "Waiting"
+        assert message
+
+
+@pytest.mark.parametrize("argv", [("run", "--once"), ("capture", "shop")])
+def test_nothing_is_said_twice(hall, argv):
+    """What goes wrong is told to people once, in words: no log line repeats it, unless `--verbose` asks for them."""
+    (hall.world.root / "location").rename(hall.world.root / "elsewhere")
+    hall.world.ask_restore("shop")
+    quiet = hall(*argv)
+    loud = hall("--verbose", *argv)
+
+    assert quiet.code != 0
+    assert "open location" in quiet.out + quiet.err
+    assert not [line for line in quiet.err.splitlines() if line.startswith("{")]
+    assert [line for line in loud.err.splitlines() if line.startswith("{")]

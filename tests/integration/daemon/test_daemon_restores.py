@@ -141,7 +141,7 @@ def test_editing_it_after_use_is_a_finding(spoiled):
     assert phases(report) == ["Refused"]
     assert "edited after it was accepted" in report.restored[0].message
     assert "attempt" in report.restored[0].hint
-    assert report.exit_code == 6
+    assert report.exit_code == spoiled.run_pass().exit_code == 1
     assert value(spoiled) == "changed after"
 
 
@@ -168,6 +168,7 @@ def test_nothing_starts_after_not_after(spoiled):
 
     assert phases(late) == ["Refused"]
     assert "notAfter" in late.restored[0].message
+    assert late.exit_code == 0, "what is over fails no pass"
     assert phases(in_time) == ["Succeeded"]
     assert value(spoiled) == "1"
 
@@ -181,6 +182,7 @@ def test_limits_refuse_and_later_allow(spoiled):
 
     assert phases(refused) == ["Refused"]
     assert "limits" in refused.restored[0].message
+    assert refused.exit_code == 1
     assert before == "spoiled"
     assert phases(allowed) == ["Succeeded"]
     assert value(spoiled) == "1"

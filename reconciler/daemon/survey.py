@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from reconciler.capture.coverage import Coverage, applications
 from reconciler.capture.observe import Observation, observe_cluster
@@ -69,14 +69,18 @@ class Survey:
             for tie in self.coverage.ties
         ]
         notes += list(self.coverage.faults)
-        covered = {str(entry.application) for entry in self.coverage.covered}
-        lost = [name for name in view.applications() if name not in covered and view.points(name)]
-        if lost:
-            notes.append(f"no policy covers, or no namespace is left of: {', '.join(lost[:10])}")
-        if self.coverage.uncovered:
-            names = self.coverage.uncovered
-            more = f" and {len(names) - 10} more" if len(names) > 10 else ""
-            notes.append(f"no policy covers {', '.join(names[:10])}{more}")
+        uncovered = {Application(name) for name in self.coverage.uncovered}
+        known = uncovered | {entry.application for entry in self.coverage.covered}
+        with_points = {Application.parse(n) for n in view.applications() if view.points(n)}
+        if with_points - known:
+            lost = _listed(one.short for one in with_points - known)
+            notes.append(f"have points, and no policy or no namespace any more: {lost}")
+        if uncovered:
+            names = _listed(
+                f"{one.short} (has points)" if one in with_points else one.short
+                for one in uncovered
+            )
+            notes.append(f"no policy covers {names}")
         return notes
 
     def _members(self, namespace: str) -> Iterable[Mapping[str, str]]:
@@ -90,7 +94,7 @@ class Survey:
             if newest is not None and newest.spec.policy is not None:
                 current[name] = newest.spec.policy.name
         manifest = desired.cluster(settings.cluster.name)
-        self.coverage = applications(
+        coverage = applications(
             self.namespaces,
             desired.policies,
             cluster_name=settings.cluster.name,
@@ -98,6 +102,15 @@ class Survey:
             current=current,
             members=self._members,
         )
+        # Our own namespace holds Leases of running restores, and nothing that anybody would want back.
+        uncovered = tuple(one for one in coverage.uncovered if one != settings.lease_namespace)
+        self.coverage = replace(coverage, uncovered=uncovered)
+
+
+def _listed(names: Iterable[str], *, most: int = 10) -> str:
+    ordered = sorted(names)
+    more = f" and {len(ordered) - most} more" if len(ordered) > most else ""
+    return f"{', '.join(ordered[:most])}{more}"
 
 
 def survey(

@@ -173,6 +173,47 @@ class TestRestoresThatWait:
         assert message
 
 
+class TestWhatNoPolicyCovers:
+    """Each application is named once, and never the program's own namespace."""
+
+    def test_with_points_it_is_named_once(self, hall):
+        """An application that has points and lost its policy is in one note of a pass, and in one row."""
+        kind = hall.world.cluster.discover().find("", "Namespace")
+        patch = {"metadata": {"labels": {"backup": None}}}
+        hall.world.cluster.patch(kind, "shop", patch, manager="t")
+        ran = hall("run", "--once")
+        names = hall("get", "apps", "-o", "name").out.split()
+
+        (note,) = [line for line in ran.err.splitlines() if "shop" in line and line[0] == "!"]
+        assert note.count("shop") == 1
+        assert "shop (has points)" in note
+        assert names.count("shop/_") == 1
+
+    def test_without_a_namespace_it_is_named_once(self, hall):
+        """So is one whose namespace is gone."""
+        hall.world.destroy("shop")
+        ran = hall("run", "--once")
+
+        notes = [line for line in ran.err.splitlines() if line[0] == "!" and "shop" in line]
+        assert notes == ["! have points, and no policy or no namespace any more: shop"]
+
+    def test_our_own_namespace(self, hall):
+        """The namespace of leases is not called uncovered."""
+        config = hall.world.config
+        config.write_text(config.read_text().replace("leaseNamespace: default", ""))
+        for name in ("backup-reconciler", "attic"):
+            hall.world.objects(
+                {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+            )
+        ran = hall("run", "--once")
+        names = hall("get", "apps", "-o", "name").out.split()
+
+        assert "attic" in ran.err
+        assert "backup-reconciler" not in ran.err
+        assert "attic/_" in names
+        assert "backup-reconciler/_" not in names
+
+
 @pytest.mark.parametrize("argv", [("run", "--once"), ("capture", "shop")])
 def test_nothing_is_said_twice(hall, argv):
     """What goes wrong is told to people once, in words: no log line repeats it, unless `--verbose` asks for them."""

@@ -86,7 +86,7 @@ class RestoreSpec(Model):
     """A request that acts exactly once for each value of `attempt`."""
 
     attempt: Annotated[int, Field(ge=1, le=1000)] = 1
-    """Raise it to run the same request again."""
+    """Raise it to run the same request again. Nothing below an attempt that was accepted begins any more."""
     cluster: Name
     """The cluster that restores."""
     reason: Reason

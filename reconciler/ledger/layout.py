@@ -66,10 +66,15 @@ def restores_folder(cluster: str) -> str:
     return f"restores/{_part(cluster)}"
 
 
+def attempts_folder(cluster: str, key: RestoreKey) -> str:
+    """The folder of all attempts of a restore."""
+    parts = (key.source, key.namespace or WHOLE, key.name)
+    return "/".join([restores_folder(cluster), *map(_part, parts)])
+
+
 def restore_path(cluster: str, key: RestoreKey, stage: str) -> str:
     """The file of one stage of a restore."""
-    parts = (key.source, key.namespace or WHOLE, key.name, str(key.attempt))
-    return "/".join([restores_folder(cluster), *map(_part, parts), f"{_part(stage)}.yaml"])
+    return f"{attempts_folder(cluster, key)}/{key.attempt}/{_part(stage)}.yaml"
 
 
 def records_folder(cluster: str) -> str:

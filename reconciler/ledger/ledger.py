@@ -27,6 +27,7 @@ from reconciler.git.clone import BareClone, CloneWriteError
 from reconciler.git.remote import PushResult, Remote, RemoteUnreachableError
 from reconciler.kinds.record import RestoreRecord
 from reconciler.ledger import layout
+from reconciler.ledger.consumed import refuse_superseded
 from reconciler.ledger.placement import Entry, Placement
 from reconciler.ledger.view import LedgerView, PointEntry, RecordCache, RestoreState
 
@@ -196,15 +197,18 @@ class Ledger:
 
         Raises:
             RemoteUnreachableError, PushRefusedError, RolledBackError, LostRaceError: it was not recorded.
+            SupersededError: a higher attempt was accepted.
         """
         assert record.spec.stage == "accepted", "an acceptance is accepted"
         assert record.spec.cluster == self.cluster, "an acceptance is on the target's branch"
-        path = layout.restore_path(self.cluster, layout.key_of(record), "accepted")
+        key = layout.key_of(record)
+        path = layout.restore_path(self.cluster, key, "accepted")
         with self._lock():
             for attempt in range(ATTEMPTS_MAX):
                 self.refresh()
                 if self.view().exists(path):
                     return False
+                refuse_superseded(self.view(), key, cluster_uid=record.spec.cluster_uid)
                 local, confirmed = self.clone.tip(self.branch), self._confirmed(self.branch)
                 placed = self._placement.place([Entry(record)], base=local)
                 (commit,) = self.clone.write(placed.drafts, parent=local)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -202,6 +202,12 @@ class LedgerView:
         ]
         accepted, finished = (one if isinstance(one, RestoreRecord) else None for one in found)
         return RestoreState(accepted=accepted, finished=finished)
+
+    def attempts(self, key: RestoreKey) -> dict[int, RestoreState]:
+        """Every attempt of the Restore that an attempt is of, by its number."""
+        folder = layout.attempts_folder(self.cluster, key)
+        numbers = [int(one.name) for one in self._folders(folder) if one.name.isdecimal()]
+        return {number: self.restore(replace(key, attempt=number)) for number in sorted(numbers)}
 
     # -- all else ----------------------------------------------------------------------------------
 

@@ -3,9 +3,10 @@
 An attempt is consumed by its accepted record, an exclusive create on the ledger that is pushed before the first
 write; renaming, picking or adding the file again finds that record and does nothing. Before that the Lease of the
 attempt is taken, and only its holder carries it out or, after a crash, resumes it. What the guards refuse is not
-accepted: it is a finding, and looked at again at each pass until `notAfter`.
+accepted: it is a finding, and looked at again at each pass until `notAfter`, or until a higher attempt was accepted:
+below that nothing begins any more.
 
-    known? → guards → point → plan → Lease → accept (pushed) → carry out → finish (pushed) → Lease released
+    known? superseded? → guards → point → plan → Lease → accept (pushed) → carry out → finish (pushed) → Lease released
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from reconciler.clock import Clock, format_instant
 from reconciler.cluster.port import Cluster, Discovery
 from reconciler.errors import ReconcilerError, RefusedError, TransientError
 from reconciler.kinds.record import Outcome, RestoreRecord
+from reconciler.ledger.consumed import refuse_superseded
 from reconciler.ledger.layout import RestoreKey
 from reconciler.ledger.ledger import Entry, Ledger, RestoreState
 from reconciler.restore.behind import ledger_lag
@@ -183,9 +185,11 @@ class RestoreRunner:
         self, request: RestoreRequest, state: RestoreState, stop: threading.Event
     ) -> RestoreResult | None:
         known = state.accepted or state.finished
+        uid = self._cluster.uid()
+        if state.finished is None:
+            refuse_superseded(self._ledger.view(), key_of(request), cluster_uid=uid)
         if known is None:
             return self._start(request, stop)
-        uid = self._cluster.uid()
         if known.spec.cluster_uid != uid:
             raise NotAllowedError(
                 f"restore {request.title}: another cluster of this name used this attempt",

@@ -9,6 +9,7 @@ import pytest
 from reconciler.errors import LostRaceError
 from reconciler.git.remote import PushResult, RemoteUnreachableError
 from reconciler.ledger.chain import verify_chain
+from reconciler.ledger.consumed import SupersededError
 from reconciler.ledger.layout import RestoreKey
 from reconciler.ledger.ledger import Entry, PushRefusedError, RolledBackError
 from tests.support.gitremote import FlakyRemote, GitRemote, fsck, git
@@ -281,6 +282,17 @@ def test_accept_loses_the_race_in_the_middle(tmp_path, remote, two):
     assert told == [True]
     assert len(remote.log(BRANCH)) == 1
     assert here.pending == 0
+
+
+def test_a_lower_attempt_loses_against_a_higher_one_in_the_middle(tmp_path, remote, two):
+    """When attempt 2 lands between our look and our push, attempt 1 is not accepted any more."""
+    flaky = FlakyRemote()
+    here = ledger(tmp_path / "x", remote.url, remote=flaky)
+    flaky.before_push = lambda: two.accept(restore(attempt=2)) if flaky.pushes == 1 else None
+    with pytest.raises(SupersededError, match="attempt 1 is below attempt 2"):
+        here.accept(restore())
+    assert remote.files(BRANCH) == ["restores/prod/policies/shop/inc-4711/2/accepted.yaml"]
+    assert here.accept(restore(name="inc-4712")) is True
 
 
 def test_accept_wins_after_an_unrelated_race(tmp_path, remote, two):

@@ -152,6 +152,39 @@ def test_an_edited_attempt_is_a_finding_and_a_raised_one_runs(desk):
     assert desk.conf() == {"a": "1"}
 
 
+def test_an_attempt_below_one_that_was_used_never_runs(desk):
+    """Attempt 1 was refused by its limits, attempt 2 ran: attempt 1, merged again with other limits, is a finding."""
+    narrow = request(limits={"update": 0})
+    assert step(desk.runner(), narrow) == [("Refused", "PlanRefused")]
+    assert step(desk.runner(), request(attempt=2)) == [("Succeeded", "Succeeded")]
+    desk.change()
+
+    for lowered in (request(), request(limits={"update": 5}), request(mode="Plan")):
+        assert step(desk.runner(), lowered) == [("Refused", "AttemptSuperseded")]
+    assert step(desk.runner(), narrow) == [("Refused", "AttemptSuperseded")]
+    assert desk.conf() == {"a": "2"}
+    assert desk.states() == {("again", 2): (True, "Succeeded")}
+    assert step(desk.runner(), request(name="another")) == [("Succeeded", "Succeeded")]
+    assert step(desk.runner(), request(attempt=3)) == [("Succeeded", "Succeeded")]
+
+
+def test_an_attempt_that_was_stopped_is_not_resumed_after_a_higher_one(desk):
+    """Lowering back to an attempt that had begun and not ended does not run the rest of it over what came after."""
+    stop = threading.Event()
+
+    def is_wanted(_request):
+        stop.set()
+        return True
+
+    assert step(desk.runner(is_wanted=is_wanted), request(), stop=stop) == [("Waiting", "Stopped")]
+    assert step(desk.runner(), request(attempt=2)) == [("Succeeded", "Succeeded")]
+    desk.change()
+
+    assert step(desk.runner(), request()) == [("Refused", "AttemptSuperseded")]
+    assert desk.conf() == {"a": "2"}
+    assert desk.states() == {("again", 1): (True, None), ("again", 2): (True, "Succeeded")}
+
+
 def test_two_processes_at_once_run_it_once(desk):
     """Whoever is second finds the Lease or the record; the object is written by one of them."""
     runners = [desk.runner() for _ in range(3)]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
@@ -125,12 +126,15 @@ def write_double(value: float) -> str:
         return "NaN" if math.isnan(value) else ("+Inf" if value > 0 else "-Inf")
     if value == 0:
         return "-0" if math.copysign(1.0, value) < 0 else "0"
-    digits = repr(value).partition("e")[0].replace(".", "").lstrip("-").strip("0")
-    mantissa, _, tail = f"{value:.{len(digits) - 1}e}".partition("e")
-    exponent = int(tail)
-    if exponent < -4 or exponent >= 6:
-        return f"{mantissa}e{'-' if exponent < 0 else '+'}{abs(exponent):02}"
-    return f"{value:.{max(0, len(mantissa.partition('.')[2]) - exponent)}f}"
+    # From the digits of repr: formatting the number anew rounds ties to a neighbour that reads back as another number.
+    shortest = Decimal(repr(value)).normalize()
+    exponent = shortest.adjusted()
+    if -4 <= exponent < 6:
+        return f"{shortest:f}"
+    first, *rest = map(str, shortest.as_tuple().digits)
+    sign = "-" if value < 0 else ""
+    fraction = f".{''.join(rest)}" if rest else ""
+    return f"{sign}{first}{fraction}e{'-' if exponent < 0 else '+'}{abs(exponent):02}"
 
 
 def _string(frame: Frame, value: Any) -> str:

@@ -2,7 +2,7 @@
 
 import json
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from reconciler.cel import CelError, compile_expression
@@ -85,6 +85,8 @@ def test_any_text_gives_a_value_or_a_cel_error(source):
 
 @unhurried
 @given(st.floats(allow_nan=False, allow_infinity=False))
+@example(2.0**-24)
+@example(-1.5e300)
 def test_doubles_are_written_so_that_they_read_back(value):
     """string() of a double loses nothing, and has no more digits than needed."""
     text = compile_expression("string(v)", variables=("v",)).evaluate({"v": value})

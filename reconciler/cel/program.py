@@ -14,6 +14,7 @@ from typing import Any
 from reconciler.cel import moments, source
 from reconciler.cel.compiler import Compiler, Node
 from reconciler.cel.error import CelError, Interrupt
+from reconciler.cel.result import known_type
 from reconciler.cel.values import SIZE_MAX, Frame, TypeName, type_of
 
 RESULT_DEPTH_MAX = 64
@@ -22,8 +23,10 @@ RESULT_DEPTH_MAX = 64
 class Program:
     """An expression, ready to run any number of times, also from several threads."""
 
-    def __init__(self, text: str, *, node: Node) -> None:
+    def __init__(self, text: str, *, node: Node, result: str) -> None:
         self.source = text
+        self.result = result
+        """The type of its value where the text alone says so, else empty (`cel/result.py`)."""
         self._node = node
 
     def evaluate(self, activation: Mapping[str, Any]) -> Any:
@@ -102,4 +105,6 @@ def compile_expression(source: str, *, variables: Sequence[str] = ()) -> Program
 
 @lru_cache(maxsize=4096)
 def _compile(text: str, variables: tuple[str, ...]) -> Program:
-    return Program(text, node=Compiler(source.parse(text), variables=variables).compile())
+    parsed = source.parse(text)
+    node = Compiler(parsed, variables=variables).compile()
+    return Program(text, node=node, result=known_type(parsed.tree, variables=frozenset(variables)))

@@ -5,8 +5,9 @@ Trust is judged per revision, validity per manifest with what it refers to. Ever
 form; while some fail their checks, those go back to their last good form, then what they mention goes back to
 its own, and what is left failing without any good form is out. Each step only goes back, so it ends.
 
-A manifest that was in force and only fails a guardrail that came after it stays: a stricter rule must not
-switch protection off. A Hold whose file is gone stays until it is released or over.
+A manifest that was in force and only fails a guardrail that came after it, or a check that this version is the
+first to make, stays: a stricter rule must not switch protection off. A Hold whose file is gone stays until it is
+released or over.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from reconciler.kinds.record import AdoptedManifest, AdoptionRecord
 from reconciler.kinds.request import Hold
 from reconciler.kinds.transformset import TransformSet
 from reconciler.source.check import check
+from reconciler.source.expressions import RULE_RESULT
 from reconciler.source.located import Located
 from reconciler.source.tree import ReadFile
 
@@ -33,6 +35,9 @@ HOLD_REMOVED = "hold-removed"
 """The rule of the finding that names a Hold whose file is gone: no file has this fault."""
 REFERRED = (Blueprint, Cluster, Location, PolicyPreset, TransformSet)
 """What other manifests name. A policy, hold or request that somebody took away is never brought back for another."""
+
+BORNE = frozenset({"guardrail", RULE_RESULT})
+"""Faults that do not take out of force what is in force already."""
 
 
 @dataclass(frozen=True)
@@ -289,7 +294,7 @@ class _Settling:
         for identity in failing:
             errors = [finding for finding in found[identity] if finding.is_error]
             was_good = _is_same(self._before.get(identity), self.state[identity])
-            if was_good and all(finding.rule == "guardrail" for finding in errors):
+            if was_good and all(finding.rule in BORNE for finding in errors):
                 self.state[identity] = _stale(self.state[identity])
                 self._borne.add(identity)
             else:

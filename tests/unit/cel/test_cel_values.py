@@ -180,3 +180,34 @@ def test_test_insists_on_a_boolean():
     assert compile_expression("1 == 1").test({}) is True
     with pytest.raises(CelError, match="expected a boolean, the expression gave int"):
         compile_expression("1").test({})
+
+
+@pytest.mark.parametrize(
+    ("source", "type_name"),
+    [
+        ("1 + 1", "int"),
+        ("(((1)))", "int"),
+        ("'a' + x", "string"),
+        ("x - y", "the result of arithmetic"),
+        ("x + duration('1h')", "the result of arithmetic"),
+        ("-x", "the result of arithmetic"),
+        ("!x", "bool"),
+        ("x < y || x.z", "bool"),
+        ("x ? 1 : 2", "int"),
+        ("x ? 1 : true", ""),
+        ("x.y[0].z", ""),
+        ("dyn(1)", ""),
+        ("has(x.y)", "bool"),
+        ("x.all(i, i > 1)", "bool"),
+        ("x.map(i, i)", "list"),
+        ("lists.range(3)", "list"),
+        ("{}", "map"),
+        ("[]", "list"),
+        ("null", "null_type"),
+        ("string", "type"),
+        ("+".join(["x"] * 900), "the result of arithmetic"),
+    ],
+)
+def test_the_type_is_told_where_the_text_says_it(source, type_name):
+    """Only what holds for all values of the variables is told."""
+    assert compile_expression(source, variables=("x", "y")).result == type_name

@@ -184,6 +184,46 @@ def test_every_expression_of_every_kind_is_compiled(document):
     assert [f.rule for f in findings(LOCATION, document) if f.is_error] == ["expression"]
 
 
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        (
+            policy(KEEP + "\n" + HOURLY, select="where: 1 + 1"),
+            "expected a boolean, the expression gives int",
+        ),
+        (
+            policy(KEEP + "\n" + HOURLY + "\ncapture: {exclude: [{where: object.metadata.name}]}"),
+            "",
+        ),
+        (
+            policy(
+                KEEP + "\n" + HOURLY + "\ncapture: {exclude: [{where: object.metadata.name + 'x'}]}"
+            ),
+            "expected a boolean, the expression gives string",
+        ),
+        (
+            policy(
+                KEEP + "\n" + HOURLY + "\ncapture: {volumes: [{where: '[true]', action: skip}]}"
+            ),
+            "expected a boolean, the expression gives list",
+        ),
+        (
+            "kind: Guardrail\nmetadata: {name: g}\nspec: {variables: [{name: a, expression: '1'}], validations: [{expression: 'true', messageExpression: '!true'}]}\n",
+            "expected text, the expression gives bool",
+        ),
+        (
+            "kind: TransformSet\nmetadata: {name: t}\nspec: {rules: [{name: a, mutations: [{patchType: JSONPatch, jsonPatch: {expression: '{}'}}], matchConstraints: {resourceRules: [{apiGroups: [''], resources: [pods]}]}}]}\n",
+            "expected a list of JSON patch operations, the expression gives map",
+        ),
+    ],
+)
+def test_an_expression_must_give_what_its_place_wants(document, message):
+    """Where the text alone says what type comes out, the wrong one is an error now, not a silent no later."""
+    found = [f.message for f in findings(LOCATION, document) if f.is_error]
+
+    assert found == ([message] if message else [])
+
+
 def test_variables_that_nobody_defines_are_warned_of():
     """`variables.x` needs an x before it."""
     text = "kind: Guardrail\nmetadata: {name: g}\nspec: {variables: [{name: a, expression: variables.b}], validations: [{expression: variables.a && variables.c}]}\n"

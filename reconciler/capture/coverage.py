@@ -1,11 +1,14 @@
 """Which applications exist, which policy covers each, and what no policy covers.
 
 Several policies may select one application: the highest priority wins, then the policy that has it already,
-then the first by name. Two with the same priority are a *tie*: reported, and the application stays protected.
+then the first by name. Two with the same priority are a *tie*: reported, and the application stays protected. A
+policy whose expression gives no answer about a namespace keeps what it covered of it before, and that is a fault.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,12 +17,17 @@ from reconciler.cel import compile_expression
 from reconciler.cel.error import CelError
 from reconciler.kinds.effective import WHOLE_NAMESPACE, Application, EffectivePolicy
 from reconciler.kinds.policy import ClusterSelector
-from reconciler.objects import Manifest, field, labels_of, metadata_of, name_of
+from reconciler.objects import Manifest, ObjectKey, field, labels_of, metadata_of, name_of
 
 SYSTEM_NAMESPACES = frozenset({"kube-system", "kube-public", "kube-node-lease"})
 """Never called uncovered; a policy that names one exactly still covers it."""
 
+LABEL_VALUE = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+"""What Kubernetes takes as the value of a label; only that can name an application."""
+SHOWN_MAX = 3
+
 Members = Callable[[str], Iterable[Mapping[str, str]]]
+LeftOver = Callable[[str, Iterable[tuple[Application, EffectivePolicy]]], Sequence[ObjectKey]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +56,15 @@ class Coverage:
     covered: tuple[Covered, ...]
     uncovered: tuple[str, ...]
     """Namespaces of which nothing is covered."""
-    grouped: tuple[str, ...] = ()
-    """Namespaces that are covered only in parts: `select.leftovers` names what belongs to none."""
+    leftovers: Mapping[str, tuple[ObjectKey, ...]] = dataclasses.field(default_factory=dict)
+    """Namespace that is covered only in parts → its objects that belong to none of them: they are uncovered."""
     overlapping: tuple[str, ...] = ()
     """Namespaces captured both whole and in parts, by different policies."""
     ties: tuple[Tie, ...] = ()
     terminating: tuple[str, ...] = ()
     """Namespaces that are being deleted; captures of them fail with `NamespaceTerminating`."""
     faults: tuple[str, ...] = ()
-    """`where` expressions that gave no answer; that policy does not select that namespace."""
+    """What keeps a policy from saying what it covers: an expression without an answer, a value that is no name."""
 
     def policy_of(self, application: Application) -> EffectivePolicy | None:
         """The policy that covers an application."""
@@ -78,6 +86,7 @@ def applications(
     cluster_labels: Mapping[str, str],
     current: Mapping[str, str],
     members: Members,
+    left_over: LeftOver,
 ) -> Coverage:
     """Work out the coverage of a cluster.
 
@@ -88,32 +97,38 @@ def applications(
         cluster_labels: Labels of its `Cluster` manifest.
         current: Application (`namespace/name`) → name of the policy that covers it already.
         members: Namespace → labels of the objects in it (`select.labels_seen`).
+        left_over: Namespace, its applications → the objects that belong to none (`select.leftovers`).
     """
     here = [p for p in policies if _is_for(p.select.clusters, cluster_name, cluster_labels)]
     selectors = [_Selector(policy) for policy in sorted(here, key=lambda p: p.name)]
     covered: list[Covered] = []
     ties: list[Tie] = []
-    uncovered, grouped, overlapping, terminating = [], [], [], []
+    leftovers: dict[str, tuple[ObjectKey, ...]] = {}
+    uncovered, overlapping, terminating = [], [], []
+    owners = _owners(current)
     for namespace in sorted(namespaces, key=name_of):
         name = name_of(namespace)
         if is_terminating(namespace):
             terminating.append(name)
-        claims = _claims(namespace, selectors, members)
+        claims = _claims(namespace, selectors, members, owners=owners.get(name, frozenset()))
+        parts: list[Covered] = []
         for application, candidates in sorted(claims.items()):
             entry, tie = _choose(application, candidates, current.get(str(application)))
-            covered.append(entry)
+            parts.append(entry)
             ties.extend([tie] if tie else [])
+        covered += parts
         is_whole = Application(name) in claims
         if not claims and name not in SYSTEM_NAMESPACES:
             uncovered.append(name)
         elif claims and not is_whole:
-            grouped.append(name)
+            found = left_over(name, [(entry.application, entry.policy) for entry in parts])
+            leftovers.update({name: tuple(found)} if found else {})
         elif len(claims) > 1:
             overlapping.append(name)
     return Coverage(
         covered=tuple(covered),
         uncovered=tuple(uncovered),
-        grouped=tuple(grouped),
+        leftovers=leftovers,
         overlapping=tuple(overlapping),
         ties=tuple(ties),
         terminating=tuple(terminating),
@@ -134,16 +149,23 @@ def _is_for(selector: ClusterSelector | None, name: str, labels: Mapping[str, st
     return is_named and all(labels.get(k) == v for k, v in selector.match_labels.items())
 
 
+def _owners(current: Mapping[str, str]) -> dict[str, frozenset[str]]:
+    """Namespace → names of the policies that cover something of it already."""
+    found: dict[str, set[str]] = {}
+    for application, policy in current.items():
+        found.setdefault(application.partition("/")[0], set()).add(policy)
+    return {namespace: frozenset(names) for namespace, names in found.items()}
+
+
 class _Selector:
-    """One policy's choice of namespaces; its expression is compiled once."""
+    """One policy's choice of namespaces."""
 
     def __init__(self, policy: EffectivePolicy) -> None:
         self.policy = policy
         self.faults: list[str] = []
-        where = policy.select.where
-        self._where = compile_expression(where, variables=("namespace",)) if where else None
 
-    def takes(self, namespace: Manifest) -> bool:
+    def takes(self, namespace: Manifest, *, is_owner: bool) -> bool:
+        """Whether the policy selects a namespace; `is_owner` decides when its expression gives no answer."""
         policy, name = self.policy, name_of(namespace)
         home, chosen = policy.metadata.namespace, policy.select.namespaces
         if home is not None and name != home:
@@ -155,24 +177,51 @@ class _Selector:
         labels = labels_of(namespace)
         if chosen and any(labels.get(k) != v for k, v in chosen.match_labels.items()):
             return False
-        if self._where is None:
+        where = policy.select.where
+        if where is None:
             return True
         try:
-            return self._where.test({"namespace": namespace})
+            program = compile_expression(where, variables=("namespace",))
+            return program.test({"namespace": namespace})
         except CelError as error:
-            self.faults.append(f"{policy.name}: select.where on {name}: {error.message}")
-            return False
+            kept = "keeps what it covered before" if is_owner else "covers nothing"
+            self.faults.append(
+                f"policy {policy.name} {kept} of namespace {name}, because its select.where gives no answer "
+                f"there: {error.message}"
+            )
+            return is_owner
+
+    def parts(
+        self, namespace: str, label: str, members: Iterable[Mapping[str, object]]
+    ) -> set[str]:
+        """The values of the label that can name an application; one fault tells of all others."""
+        given = [value for labels in members if (value := labels.get(label))]
+        good = {v for v in given if isinstance(v, str) and LABEL_VALUE.fullmatch(v)}
+        odd = sorted(
+            {repr(value)[:80] for value in given if not (isinstance(value, str) and value in good)}
+        )
+        if odd:
+            more = f" and {len(odd) - SHOWN_MAX} more" if len(odd) > SHOWN_MAX else ""
+            self.faults.append(
+                f"policy {self.policy.name} cannot name applications of namespace {namespace} after {label}: "
+                f"{', '.join(odd[:SHOWN_MAX])}{more} is no value of a label; objects that have it are not covered"
+            )
+        return good
 
 
 def _claims(
-    namespace: Manifest, selectors: Sequence[_Selector], members: Members
+    namespace: Manifest,
+    selectors: Sequence[_Selector],
+    members: Members,
+    *,
+    owners: frozenset[str],
 ) -> dict[Application, list[EffectivePolicy]]:
     """Application → the policies that select it, in one namespace."""
     name = name_of(namespace)
     claims: dict[Application, list[EffectivePolicy]] = {}
     labels: list[Mapping[str, str]] | None = None
     for selector in selectors:
-        if not selector.takes(namespace):
+        if not selector.takes(namespace, is_owner=selector.policy.name in owners):
             continue
         parts = selector.policy.select.applications
         if parts is None:
@@ -182,7 +231,7 @@ def _claims(
         else:
             labels = list(members(name)) if labels is None else labels
             assert parts.group_by is not None, "the model allows one of two forms"
-            found = {value for entry in labels if (value := entry.get(parts.group_by))}
+            found = selector.parts(name, parts.group_by, labels)
         for part in found:
             claims.setdefault(Application(name, part), []).append(selector.policy)
     return claims

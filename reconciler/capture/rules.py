@@ -129,6 +129,15 @@ def _is_default_token(seen: Observed, _: Neighbours) -> bool:
     return manifest.get("type") == _TOKEN_TYPE and account == made_name
 
 
+def is_bare_default_account(seen: Observed) -> bool:
+    """Whether it is the ServiceAccount that every namespace is given, and nobody has added anything to it."""
+    if seen.key.group or (seen.key.kind, seen.key.name) != ("ServiceAccount", "default"):
+        return False
+    manifest = seen.manifest()
+    added = set(manifest) - {"apiVersion", "kind", "metadata", "secrets"}
+    return not added and not seen.labels and not annotations_of(manifest)
+
+
 def _is_leader_election(seen: Observed, _: Neighbours) -> bool:
     if seen.key.kind == "Lease" and seen.key.group == "coordination.k8s.io":
         spec = seen.manifest().get("spec") or {}

@@ -14,7 +14,13 @@ from dataclasses import dataclass, field
 from reconciler.capture.observe import Observation
 from reconciler.capture.observed import Observed
 from reconciler.capture.references import RBAC, is_claim_of, references
-from reconciler.capture.rules import NAMED, Neighbours, ObjectFilter, reason_to_leave
+from reconciler.capture.rules import (
+    NAMED,
+    Neighbours,
+    ObjectFilter,
+    is_bare_default_account,
+    reason_to_leave,
+)
 from reconciler.errors import UsageError
 from reconciler.kinds.effective import WHOLE_NAMESPACE, Application, EffectivePolicy
 from reconciler.kinds.policy import ApplicationSelector, Capture
@@ -85,7 +91,9 @@ def leftovers(
     return [
         seen.key
         for seen in members
-        if seen.key not in taken and not reason_to_leave(seen, neighbours)
+        if seen.key not in taken
+        and not reason_to_leave(seen, neighbours)
+        and not is_bare_default_account(seen)
     ]
 
 

@@ -131,6 +131,8 @@ def _coverage(parts: Parts) -> Iterator[Check]:
         clock=parts.clock,
     )
     yield Check("coverage", "ok", f"{len(found.coverage.covered)} applications are covered")
+    for fault in found.coverage.faults:
+        yield Check("coverage", "fault", fault, "mend the policy, or the object that is named")
     for note in found.notes(desired, view=parts.ledger.view()):
         yield Check("coverage", "warning", note, "see `reconciler get apps`")
 

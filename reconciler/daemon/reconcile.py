@@ -39,6 +39,8 @@ from reconciler.source.adopt import Adoption
 from reconciler.source.poll import Source
 
 log = structlog.get_logger(__name__)
+COVERAGE = "coverage"
+FAULTS_SHOWN_MAX = 20
 
 
 @dataclass(frozen=True)
@@ -221,6 +223,13 @@ class Reconciler:
         )
         state.report.coverage = state.survey.coverage
         state.report.notes = state.survey.notes(state.desired, view=self.ledger.view())
+        state.report.problems = [p for p in state.report.problems if p.where != COVERAGE]
+        state.report.problems += [
+            Problem(
+                where=COVERAGE, message=fault, hint="mend the policy, or the object that is named"
+            )
+            for fault in state.survey.coverage.faults[:FAULTS_SHOWN_MAX]
+        ]
 
     def _record_orphans(self, state: Pass) -> None:
         if state.survey is None or not state.ledger_known:

@@ -44,6 +44,18 @@ def application_facts(
         )
         for name in coverage.uncovered
     ]
+    facts += [
+        _facts(
+            Application(name),
+            None,
+            view=view,
+            next_at=None,
+            now=now,
+            note=f"{len(keys)} objects belong to none of its applications: {', '.join(map(str, keys[:3]))}"
+            + (" …" if len(keys) > 3 else ""),
+        )
+        for name, keys in coverage.leftovers.items()
+    ]
     seen = {(fact.namespace, fact.application) for fact in facts}
     for name in view.applications():
         application = Application.parse(name)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from reconciler.capture.coverage import Coverage, applications
 from reconciler.capture.observe import Observation, observe_cluster
-from reconciler.capture.select import labels_seen
+from reconciler.capture.select import labels_seen, leftovers
 from reconciler.clock import Clock, format_instant
 from reconciler.cluster.port import Cluster, Discovery
 from reconciler.daemon.desired import Desired
@@ -19,7 +19,9 @@ from reconciler.daemon.settings import Settings
 from reconciler.errors import RefusedError
 from reconciler.kinds.effective import Application, EffectivePolicy
 from reconciler.ledger.ledger import LedgerView
-from reconciler.objects import Manifest
+from reconciler.objects import Manifest, ObjectKey
+
+SHOWN_MAX = 5
 
 
 @dataclass
@@ -68,7 +70,12 @@ class Survey:
             f"{tie.application}: policies {', '.join(tie.policies)} tie; {tie.chosen} is used"
             for tie in self.coverage.ties
         ]
-        notes += list(self.coverage.faults)
+        notes += [
+            f"{len(keys)} objects of namespace {namespace} belong to none of its applications and are not "
+            f"captured: {', '.join(map(str, keys[:SHOWN_MAX]))}"
+            + (f" and {len(keys) - SHOWN_MAX} more" if len(keys) > SHOWN_MAX else "")
+            for namespace, keys in self.coverage.leftovers.items()
+        ]
         uncovered = {Application(name) for name in self.coverage.uncovered}
         known = uncovered | {entry.application for entry in self.coverage.covered}
         with_points = {Application.parse(n) for n in view.applications() if view.points(n)}
@@ -86,6 +93,11 @@ class Survey:
     def _members(self, namespace: str) -> Iterable[Mapping[str, str]]:
         return labels_seen(self.observation, namespace)
 
+    def _left_over(
+        self, namespace: str, covered: Iterable[tuple[Application, EffectivePolicy]]
+    ) -> list[ObjectKey]:
+        return leftovers(namespace, covered, observation=self.observation)
+
     def cover(self, desired: Desired, *, settings: Settings, view: LedgerView) -> None:
         """Work out the coverage; the policy of an application's newest point counts as its owner."""
         current = {}
@@ -101,6 +113,7 @@ class Survey:
             cluster_labels=manifest.spec.labels if manifest else {},
             current=current,
             members=self._members,
+            left_over=self._left_over,
         )
         # Our own namespace holds Leases of running restores, and nothing that anybody would want back.
         uncovered = tuple(one for one in coverage.uncovered if one != settings.lease_namespace)

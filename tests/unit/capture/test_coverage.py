@@ -6,6 +6,7 @@ import pytest
 
 from reconciler.capture.coverage import applications
 from reconciler.kinds.effective import Application
+from reconciler.objects import ObjectKey
 from tests.support.seen import manifest, policy
 
 
@@ -13,7 +14,7 @@ def namespace(name, *, deleting=False, **labels):
     return manifest("Namespace", name, namespace="", labels=labels, deleting=deleting)
 
 
-def cover(namespaces, policies, *, current=None, members=None, labels=None):
+def cover(namespaces, policies, *, current=None, members=None, labels=None, left=None):
     return applications(
         [n if isinstance(n, dict) else namespace(n) for n in namespaces],
         policies,
@@ -21,6 +22,7 @@ def cover(namespaces, policies, *, current=None, members=None, labels=None):
         cluster_labels=labels or {},
         current=current or {},
         members=lambda ns: (members or {}).get(ns, []),
+        left_over=lambda ns, covered: (left or {}).get(ns, []),
     )
 
 
@@ -80,7 +82,8 @@ def test_labels_and_expressions_narrow_the_choice():
 
     assert chosen(coverage) == {"a/_": "gold", "b/_": "asked"}
     assert coverage.uncovered == ("c",)
-    assert [fault.split(":")[0] for fault in coverage.faults] == ["asked"]
+    (fault,) = coverage.faults
+    assert "policy asked covers nothing of namespace c" in fault
 
 
 def test_clusters_are_selected_by_name_and_label():
@@ -126,18 +129,75 @@ def test_a_tie_is_reported_and_protects_all_the_same():
     ]
 
 
+@pytest.mark.parametrize(
+    "where", ["namespace.metadata.labels['tier'] == 'silver'", "1 + 1", "no(such)"]
+)
+def test_an_expression_without_an_answer_takes_nothing_away(where):
+    """The policy that covered the namespace before keeps it, also against a lesser one; where it did not, it is not
+    given anything. Either way each namespace is said.
+    """
+    asked = policy("asked", priority=9, select={"where": where})
+    before = {"a/_": "asked", "b/_": "other"}
+
+    alone = cover(["a", "b", "c"], [asked], current=before)
+    beside = cover(["a", "b"], [asked, policy("other")], current=before)
+
+    assert chosen(alone) == {"a/_": "asked"}
+    assert alone.uncovered == ("b", "c")
+    assert chosen(beside) == {"a/_": "asked", "b/_": "other"}
+    assert len(alone.faults) == 3
+    assert "policy asked keeps what it covered before of namespace a" in alone.faults[0]
+
+
 def test_grouping_makes_an_application_of_each_value():
-    """Values of the label are applications; a namespace where nothing carries the label is uncovered."""
+    """Values of the label are applications; a namespace where nothing carries the label is uncovered, and so are
+    the objects of a grouped one that belong to none of its parts.
+    """
+    lost = ObjectKey("", "ConfigMap", "shop", "lost")
     grouped = policy("parts", select={"applications": {"groupBy": "app"}})
     coverage = cover(
-        ["shop", "bare"],
+        ["shop", "bare", "tidy"],
         [grouped],
-        members={"shop": [{"app": "web"}, {"app": "db"}, {"app": "web"}, {"x": "y"}, {"app": ""}]},
+        members={
+            "shop": [{"app": "web"}, {"app": "db"}, {"app": "web"}, {"x": "y"}, {"app": ""}],
+            "tidy": [{"app": "web"}],
+        },
+        left={"shop": [lost]},
     )
 
-    assert chosen(coverage) == {"shop/db": "parts", "shop/web": "parts"}
-    assert coverage.grouped == ("shop",)
+    assert chosen(coverage) == {"shop/db": "parts", "shop/web": "parts", "tidy/web": "parts"}
+    assert coverage.leftovers == {"shop": (lost,)}
     assert coverage.uncovered == ("bare",)
+    assert coverage.faults == ()
+
+
+@pytest.mark.parametrize("value", ["two/x", "_", "..", "a" * 64, "a\n", "-a", "\x1b[31m", ["x"], 7])
+def test_a_value_that_no_server_takes_is_one_fault(value):
+    """It names no application and stops none of the others; however many objects carry it, it is said once."""
+    grouped = policy("parts", select={"applications": {"groupBy": "app"}})
+    coverage = cover(
+        ["shop", "wiki"],
+        [grouped],
+        members={
+            "shop": [{"app": "web"}, {"app": value}, {"app": value}],
+            "wiki": [{"app": "pages"}],
+        },
+    )
+
+    assert chosen(coverage) == {"shop/web": "parts", "wiki/pages": "parts"}
+    (fault,) = coverage.faults
+    assert "namespace shop after app" in fault
+    assert fault.isprintable()
+
+
+def test_a_flood_of_odd_values_is_told_in_a_line():
+    """Only some are shown, and how many more there are."""
+    grouped = policy("parts", select={"applications": {"groupBy": "app"}})
+    values = [{"app": f"{number}/" + "x" * 5000} for number in range(100)]
+
+    (fault,) = cover(["shop"], [grouped], members={"shop": values}).faults
+    assert "and 97 more" in fault
+    assert len(fault) < 1000
 
 
 def test_a_named_part_and_the_whole_stand_beside_each_other():

@@ -18,9 +18,11 @@ from reconciler.kinds.effective import EffectivePolicy, effective
 from reconciler.kinds.explanation import suggest
 from reconciler.kinds.finding import Finding
 from reconciler.kinds.model import format_span
+from reconciler.kinds.platform import Cluster
 from reconciler.kinds.policy import BackupPolicy, Guardrail, PolicyPreset, Schedule
 from reconciler.kinds.record import PolicyRef
 from reconciler.kinds.request import Hold, Restore
+from reconciler.source.advice import policy_advice, promise_advice
 from reconciler.source.expressions import expression_findings
 from reconciler.source.located import Located
 from reconciler.source.ties import tie_findings
@@ -116,8 +118,10 @@ class _Check:
             match located.kind:
                 case BackupPolicy() as policy:
                     self._add(located, self._policy(located, policy))
+                    self._add(located, policy_advice(located, policy, self._clusters_known()))
                 case PolicyPreset() as preset:
                     self._add(located, self._preset(located, preset))
+                    self._add(located, promise_advice(located, preset))
                 case Restore() as restore:
                     self._add(located, self._restore(located, restore))
                 case Hold() as hold:
@@ -198,6 +202,10 @@ class _Check:
                 where: Path = ("spec", "select", "clusters", "names", index)
                 yield located.warning(where, message, rule="unknown-cluster")
 
+    def _clusters_known(self) -> list[Cluster]:
+        kinds = (one.kind for one in self._names["Cluster"].values())
+        return [kind for kind in kinds if isinstance(kind, Cluster)]
+
     def _locations(self, located: Located, names: Sequence[str]) -> Iterator[Finding]:
         for index, name in enumerate(names):
             where: Path = ("spec", "locations", index, "name")
@@ -208,7 +216,7 @@ class _Check:
 
     def _recovery_point(self, located: Located, policy: EffectivePolicy) -> Iterator[Finding]:
         rpo = policy.objectives.rpo
-        if rpo is None or policy.schedule is None:
+        if not rpo or policy.schedule is None:
             return
         try:
             gap = longest_gap(policy.schedule.cron)

@@ -163,6 +163,9 @@ def load_directory(
         findings += loaded.findings
     for found in check([Located.of(one) for one in manifests], now=now).values():
         findings += found
+    if not manifests and not findings:
+        message = "no manifest of ours is here; expected a policy repository (`reconciler init`)"
+        findings.append(Finding(str(path), 1, 1, "", message, severity="warning", rule="empty"))
     ordered = sorted(dict.fromkeys(findings), key=lambda one: (one.path, one.line, one.column))
     return tuple(manifests), tuple(ordered)
 

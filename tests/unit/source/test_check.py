@@ -28,7 +28,13 @@ def manifests(*documents: str, path: str = "p.yaml") -> list[Located]:
     return [Located.of(one) for one in loaded.manifests]
 
 
-def policy(spec: str, *, name: str = "shop", namespace: str = "", select: str = "") -> str:
+def policy(
+    spec: str,
+    *,
+    name: str = "shop",
+    namespace: str = "",
+    select: str = "namespaces: {names: ['*']}",
+) -> str:
     space = f", namespace: {namespace}" if namespace else ""
     return (
         f"kind: BackupPolicy\nmetadata: {{name: {name}{space}}}\nspec:\n  select: {{{select}}}\n"

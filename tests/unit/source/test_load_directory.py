@@ -94,3 +94,17 @@ def test_a_file_that_cannot_be_read():
         with nobody():
             _, findings = load_directory(folder)
     assert [one.rule for one in findings] == ["size"]
+
+
+@pytest.mark.parametrize(
+    "files", [{}, {"chart.yaml": "apiVersion: v2\nname: chart\n"}, {"a.txt": ""}]
+)
+def test_a_directory_without_manifests_of_ours(tmp_path, files):
+    """An empty or wrong directory is not called sound: one warning says that nothing is here."""
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    manifests, findings = load_directory(tmp_path)
+
+    assert manifests == ()
+    assert [(one.severity, one.rule) for one in findings] == [("warning", "empty")]
+    assert str(tmp_path) in str(findings[0])

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 from pydantic_core import PydanticCustomError
 
-from reconciler.kinds.model import Expression, Kind, Model, Name, Planned, Span
+from reconciler.kinds.model import Expression, Kind, Model, Name, Planned, Span, agreement
 
 Command = Annotated[list[str], Field(min_length=1, max_length=64)]
 
@@ -51,11 +51,10 @@ class Phase(Model):
     task: Planned
     snapshot: Planned
 
-    @model_validator(mode="after")
-    def _one_step(self) -> Phase:
+    @agreement
+    def _one_step(self) -> None:
         if (self.exec is None) == (self.stream is None):
             raise PydanticCustomError("phase", "expected exactly one of exec and stream")
-        return self
 
 
 class Action(Model):
@@ -98,8 +97,8 @@ class BlueprintSpec(Model):
     """What it can do."""
     artifacts: Planned
 
-    @model_validator(mode="after")
-    def _artifacts_agree(self) -> BlueprintSpec:
+    @agreement
+    def _artifacts_agree(self) -> None:
         made = [p.stream.artifact for p in self.actions.backup.phases if p.stream]
         used = [p.stream.artifact for p in self.actions.restore.phases if p.stream]
         if len(set(made)) != len(made):
@@ -108,7 +107,6 @@ class BlueprintSpec(Model):
             raise PydanticCustomError(
                 "artifacts", "restore reads an artifact that backup does not make"
             )
-        return self
 
 
 class Blueprint(Kind):

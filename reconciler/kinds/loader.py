@@ -2,7 +2,8 @@
 
 A document that is not ours (its apiVersion is of another group) is skipped before any rule is applied to it:
 Kubernetes manifests, charts and other files may lie beside policies. All faults of a file are told at once, and
-a document with faults does not hide the others. What is in a file but not built yet is refused.
+a document with faults does not hide the others, nor one fault in it the next: what is left without the faulty
+fields is handed on as a `Remnant`, for the checks across files. What is in a file but not built yet is refused.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from reconciler.kinds.marks import Marks, place_of, spell
 from reconciler.kinds.model import API_VERSION, Kind, Model
 from reconciler.kinds.record import RECORD_KINDS
 from reconciler.kinds.registry import DECLARATIVE, PLANNED, PLANNED_RECORDS
+from reconciler.kinds.rest import Rest, rest_of
 from reconciler.objects import group_of
 
 FILE_BYTES_MAX = 256 * 1024
@@ -43,12 +45,24 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True)
+class Remnant:
+    """What is left of a document with faults, and where it stands."""
+
+    rest: Rest
+    path: str
+    line: int
+    column: int
+    marks: Marks
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """A document of ours that is no manifest; `identity` is empty when it cannot even be named."""
 
     identity: str
     index: int
     line: int
+    remnant: Remnant | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +93,17 @@ def load(path: str, data: bytes, *, kinds: Mapping[str, type[Kind]] = DECLARATIV
     findings: list[Finding] = []
     refused: list[Refused] = []
     for index, document in enumerate(read_documents(text)):
-        faults, kind = _read(document, kinds)
+        faults, kind, rest = _read(document, kinds)
         is_error = _is_ours(document)
         findings += [_finding(path, fault, is_error=is_error) for fault in faults]
         root = document.root
+        marks = Marks(document.text, document.line, document.index)
         if kind is not None and root is not None:
-            marks = Marks(document.text, document.line, document.index)
             manifests.append(Loaded(kind, path, index, root.line, root.column, marks))
         elif is_error:
-            refused.append(Refused(_identity(root), index, root.line if root else document.line))
+            line, column = (root.line, root.column) if root else (document.line, 1)
+            remnant = Remnant(rest, path, line, column, marks) if rest else None
+            refused.append(Refused(_identity(root), index, line, remnant))
     return LoadedFile(tuple(manifests), _bounded(path, findings), tuple(refused))
 
 
@@ -168,18 +184,21 @@ def _is_ours(document: Document) -> bool:
     return isinstance(version, str) and (group_of(version) == GROUP or version == GROUP)
 
 
-def _read(document: Document, kinds: Mapping[str, type[Kind]]) -> tuple[list[Fault], Kind | None]:
+def _read(
+    document: Document, kinds: Mapping[str, type[Kind]]
+) -> tuple[list[Fault], Kind | None, Rest | None]:
+    """The faults; and the manifest when there are none, else what is left without them."""
     root = document.root
     if root is None:
-        return list(document.faults), None
+        return list(document.faults), None, None
     if not _is_ours(document):
-        return _suspicions(document, root), None
+        return _suspicions(document, root), None, None
     faults = list(document.faults)
     if not isinstance(root.value, dict):
-        return faults, None
+        return faults, None, None
     model, refusal = _model_of(root, kinds)
     if model is None:
-        return faults + refusal, None
+        return faults + refusal, None, None
     value = dict(root.value)
     if "status" in value:
         del value["status"]
@@ -191,7 +210,7 @@ def _read(document: Document, kinds: Mapping[str, type[Kind]]) -> tuple[list[Fau
         path = ("metadata", "namespace")
         message = f"a {model.__name__} is the platform's, expected none"
         faults.append(Fault(*place_of(root, path, key=True), path, message, "platform-only"))
-    return faults, None if faults else kind
+    return (faults, None, rest_of(value, model)) if faults else (faults, kind, None)
 
 
 def _suspicions(document: Document, root: Node) -> list[Fault]:

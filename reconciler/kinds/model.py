@@ -8,6 +8,7 @@ design names but this version does not carry out is declared as `Planned`: givin
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Annotated, Any, ClassVar, Final, Literal
 
@@ -17,7 +18,9 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    ValidationInfo,
     WithJsonSchema,
+    model_validator,
 )
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
@@ -45,6 +48,21 @@ class Model(BaseModel):
         serialize_by_alias=True,
         use_attribute_docstrings=True,
     )
+
+
+REST: Final = "rest"
+"""Context of a validation in which fields are missing because they had faults (`kinds/rest.py`)."""
+
+
+def agreement(check: Callable[[Any], None]) -> Any:
+    """Make a check of a model's fields against each other; it is made of whole models only."""
+
+    def run(self: Any, info: ValidationInfo) -> Any:
+        if info.context != REST:
+            check(self)
+        return self
+
+    return model_validator(mode="after")(run)
 
 
 def parse_span(text: str) -> timedelta:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from reconciler.kinds.model import (
@@ -16,6 +16,7 @@ from reconciler.kinds.model import (
     Name,
     Planned,
     Span,
+    agreement,
 )
 
 
@@ -60,13 +61,12 @@ class ApplicationSelector(Model):
     match_labels: dict[str, str] = Field(default_factory=dict)
     """Labels of the objects of the application called `name`."""
 
-    @model_validator(mode="after")
-    def _one_form(self) -> ApplicationSelector:
+    @agreement
+    def _one_form(self) -> None:
         if (self.group_by is None) == (self.name is None):
             raise PydanticCustomError("applications", "expected either groupBy or name")
         if self.name is not None and not self.match_labels:
             raise PydanticCustomError("applications", "name needs matchLabels")
-        return self
 
 
 class Select(Model):
@@ -166,13 +166,12 @@ class PolicyLocation(Model):
     retention: Retention
     """What stays there."""
 
-    @model_validator(mode="after")
-    def _keeps(self) -> PolicyLocation:
+    @agreement
+    def _keeps(self) -> None:
         if not self.retention.keeps_something:
             raise PydanticCustomError(
                 "retention", "retention keeps nothing; set at least one bucket"
             )
-        return self
 
 
 class Objectives(Model):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from reconciler.clock import parse_instant
-from reconciler.kinds.model import DNS_LABEL, Instant, Kind, Model, Name, Planned
+from reconciler.kinds.model import DNS_LABEL, Instant, Kind, Model, Name, Planned, agreement
 from reconciler.kinds.policy import ObjectRule
 
 Reason = Annotated[str, Field(min_length=1, max_length=500)]
@@ -152,11 +152,10 @@ class HoldSpec(Model):
     release: HoldRelease | None = None
     """Ends it now."""
 
-    @model_validator(mode="after")
-    def _one_form(self) -> HoldSpec:
+    @agreement
+    def _one_form(self) -> None:
         if (self.slot is None) == (self.since is None and self.upto is None):
             raise PydanticCustomError("hold", "expected either slot, or since and/or upto")
-        return self
 
 
 class Hold(Kind):

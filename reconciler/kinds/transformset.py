@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 from pydantic_core import PydanticCustomError
 
-from reconciler.kinds.model import Expression, Kind, Model, Planned
+from reconciler.kinds.model import Expression, Kind, Model, Planned, agreement
 from reconciler.kinds.policy import NamedExpression
 
 
@@ -74,11 +74,10 @@ class TransformRule(Model):
     message_expression: Expression | None = None
     """CEL that says why, for `action`."""
 
-    @model_validator(mode="after")
-    def _does_one_thing(self) -> TransformRule:
+    @agreement
+    def _does_one_thing(self) -> None:
         if bool(self.mutations) == (self.action is not None):
             raise PydanticCustomError("rule", "expected either mutations or action")
-        return self
 
 
 class Migrate(Model):

@@ -26,10 +26,10 @@ from reconciler.kinds.policy import PolicyPreset
 from reconciler.kinds.record import AdoptedManifest, AdoptionRecord
 from reconciler.kinds.request import Hold
 from reconciler.kinds.transformset import TransformSet
-from reconciler.source.check import check
+from reconciler.source.check import check, check_remnants
 from reconciler.source.expressions import RULE_RESULT
 from reconciler.source.located import Located
-from reconciler.source.tree import ReadFile
+from reconciler.source.tree import ReadFile, faulty_in, remnants_of
 
 HOLD_REMOVED = "hold-removed"
 """The rule of the finding that names a Hold whose file is gone: no file has this fault."""
@@ -120,9 +120,13 @@ def decide(
     wanted = dict(fresh)
     for one in _kept(files, fresh, before, now=now, findings=findings):
         wanted[one.ref.identity] = _stale(one)
-    run = _Settling(wanted, before, known=known, now=now)
+    remnants = [one for file in files for one in remnants_of(file.loaded)]
+    faulty = {k: v for file in files for k, v in faulty_in(file.path, file.loaded).items()}
+    run = _Settling(wanted, before, known=known, faulty=faulty, now=now)
     run.settle()
     findings += run.findings
+    newest = [one.located for one in fresh.values()]
+    findings += check_remnants(remnants, manifests=newest, known=known, faulty=faulty, now=now)
     return Decision(_sorted(run.state.values()), tuple(dict.fromkeys(findings)))
 
 
@@ -240,12 +244,14 @@ class _Settling:
         before: Mapping[str, Adopted],
         *,
         known: Sequence[Located],
+        faulty: Mapping[str, str],
         now: datetime,
     ) -> None:
         self.state = dict(wanted)
         self.findings: list[Finding] = []
         self._before = before
         self._known = known
+        self._faulty = faulty
         self._now = now
         self._out: set[str] = set()
         self._borne: set[str] = set()
@@ -265,7 +271,7 @@ class _Settling:
 
     def _check(self) -> dict[str, list[Finding]]:
         located = [one.located for one in _sorted(self.state.values())]
-        return check(located, known=self._known, now=self._now)
+        return check(located, known=self._known, faulty=self._faulty, now=self._now)
 
     def _back(self, identities: Iterable[str]) -> bool:
         """Put those back into their last good form that are in another."""

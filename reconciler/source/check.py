@@ -6,11 +6,13 @@ here needs a cluster. Findings of severity error keep a manifest out of force, w
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 
 from reconciler.clock import format_instant
 from reconciler.kinds.document import Path
@@ -28,13 +30,19 @@ from reconciler.source.located import Located
 from reconciler.source.ties import tie_findings
 from reconciler.source.timetable import CronFaultError, longest_gap
 
-__all__ = ["Located", "check", "effective_policies", "evaluate_guardrail"]
+__all__ = ["Located", "check", "check_remnants", "effective_policies", "evaluate_guardrail"]
+
+CONCLUDED = frozenset({"no-location", "no-schedule", "rpo"})
+"""Rules that conclude something from what a policy and its preset do not say."""
+_SUPPLIES = re.compile(r"spec(\.(schedule|locations|preset|objectives)\b.*|\.[^.\[]+|\[.*)?")
+"""Fields whose absence such a rule could take for silence; a misspelt one beside them may be meant for any."""
 
 
 def check(
     manifests: Sequence[Located],
     *,
     known: Sequence[Located] = (),
+    faulty: Mapping[str, str] = MappingProxyType({}),
     now: datetime | None = None,
 ) -> dict[str, list[Finding]]:
     """Check manifests against each other.
@@ -42,12 +50,30 @@ def check(
     Args:
         manifests: those of one source.
         known: those of other sources, which these may refer to; they are not checked.
+        faulty: identity → place of documents with faults: who refers to one is told so.
         now: for what depends on time (a Restore or Hold that is over); left out without it.
 
     Returns:
         Identity → findings, only for manifests that have any.
     """
-    return _Check(manifests, known=known, now=now).run()
+    return _Check(manifests, known=known, faulty=faulty, now=now).run()
+
+
+def check_remnants(
+    remnants: Sequence[Located],
+    *,
+    manifests: Sequence[Located],
+    known: Sequence[Located] = (),
+    faulty: Mapping[str, str] = MappingProxyType({}),
+    now: datetime | None = None,
+) -> list[Finding]:
+    """Check what can be checked of documents with faults, so that all of them are told at once.
+
+    Left out is what a fault may have caused, what is concluded from a field that is absent, and guardrails, which
+    are held against whole policies.
+    """
+    run = _Check(manifests, known=known, faulty=faulty, now=now)
+    return [finding for one in remnants for finding in run.check_rest(one)]
 
 
 def effective_policies(
@@ -99,10 +125,16 @@ class _Check:
     """One run over a source's manifests."""
 
     def __init__(
-        self, manifests: Sequence[Located], *, known: Sequence[Located], now: datetime | None
+        self,
+        manifests: Sequence[Located],
+        *,
+        known: Sequence[Located],
+        faulty: Mapping[str, str],
+        now: datetime | None,
     ) -> None:
         self._manifests = manifests
         self._now = now
+        self._faulty = faulty
         self._names: dict[str, dict[tuple[str | None, str], Located]] = defaultdict(dict)
         for one in (*known, *manifests):
             metadata = one.kind.metadata
@@ -114,22 +146,39 @@ class _Check:
         """Do every check."""
         self._duplicates()
         for located in self._manifests:
-            self._add(located, expression_findings(located))
-            match located.kind:
-                case BackupPolicy() as policy:
-                    self._add(located, self._policy(located, policy))
-                    self._add(located, policy_advice(located, policy, self._clusters_known()))
-                case PolicyPreset() as preset:
-                    self._add(located, self._preset(located, preset))
-                    self._add(located, promise_advice(located, preset))
-                case Restore() as restore:
-                    self._add(located, self._restore(located, restore))
-                case Hold() as hold:
-                    self._add(located, self._hold(located, hold))
+            self._add(located, self._alone(located))
         for identity, finding in tie_findings(self._manifests):
             self._findings[identity].append(finding)
         self._guardrails()
         return dict(self._findings)
+
+    def check_rest(self, located: Located) -> Iterator[Finding]:
+        """Check what is left of a document with faults."""
+        rest = located.rest
+        assert rest is not None, "a remnant says what was taken out of it"
+        identity = located.kind.identity
+        whole = next((one for one in self._manifests if one.kind.identity == identity), None)
+        if whole is not None and rest.is_named:
+            yield _twice(located, whole)
+        concluded = CONCLUDED if any(_SUPPLIES.match(one) for one in rest.removed) else frozenset()
+        for finding in self._alone(located):
+            if finding.rule not in concluded and rest.is_sound(finding.field):
+                yield finding
+
+    def _alone(self, located: Located) -> Iterator[Finding]:
+        """The checks of one manifest against those that it names."""
+        yield from expression_findings(located)
+        match located.kind:
+            case BackupPolicy() as policy:
+                yield from self._policy(located, policy)
+                yield from policy_advice(located, policy, self._clusters_known())
+            case PolicyPreset() as preset:
+                yield from self._preset(located, preset)
+                yield from promise_advice(located, preset)
+            case Restore() as restore:
+                yield from self._restore(located, restore)
+            case Hold() as hold:
+                yield from self._hold(located, hold)
 
     def _add(self, located: Located, findings: Sequence[Finding] | Iterator[Finding]) -> None:
         found = list(findings)
@@ -142,9 +191,7 @@ class _Check:
             identity = located.kind.identity
             other = first.setdefault(identity, located)
             if other is not located:
-                message = f"{identity} is defined twice, first at {other.place}; remove one of them"
-                where = ("metadata", "name")
-                self._add(located, [located.finding(where, message, rule="duplicate")])
+                self._add(located, [_twice(located, other)])
 
     def _policy(self, located: Located, policy: BackupPolicy) -> Iterator[Finding]:
         spec = policy.spec
@@ -153,8 +200,21 @@ class _Check:
         preset = self._lookup("PolicyPreset", spec.preset) if spec.preset else None
         if spec.preset and preset is None:
             yield self._unknown(located, ("spec", "preset"), "PolicyPreset", spec.preset)
-            return
         yield from self._locations(located, [one.name for one in spec.locations or []])
+        if spec.schedule is not None:
+            yield from _cron(located, spec.schedule)
+        if self._now and spec.suspend and spec.suspend.until <= self._now:
+            message = f"ended at {format_instant(spec.suspend.until)}; remove it"
+            yield located.warning(("spec", "suspend", "until"), message, rule="ended")
+        yield from self._blueprints(located, policy)
+        if not spec.preset or preset is not None:
+            yield from self._whole(located, policy, preset)
+
+    def _whole(
+        self, located: Located, policy: BackupPolicy, preset: Located | None
+    ) -> Iterator[Finding]:
+        """The checks of a policy with its preset filled in."""
+        spec = policy.spec
         whole = _effective(
             located,
             policy,
@@ -175,13 +235,7 @@ class _Check:
             message = "no schedule, here or in the preset: captures are only made by hand"
             yield located.warning(("spec",), message, rule="no-schedule")
         else:
-            if spec.schedule is not None:
-                yield from _cron(located, spec.schedule)
             yield from self._recovery_point(located, whole)
-        if self._now and spec.suspend and spec.suspend.until <= self._now:
-            message = f"ended at {format_instant(spec.suspend.until)}; remove it"
-            yield located.warning(("spec", "suspend", "until"), message, rule="ended")
-        yield from self._blueprints(located, policy)
 
     def _confined(self, located: Located, policy: BackupPolicy) -> Iterator[Finding]:
         home, select = policy.metadata.namespace, policy.spec.select.namespaces
@@ -322,12 +376,24 @@ class _Check:
         return known.get((namespace, name)) or known.get((None, name))
 
     def _unknown(self, located: Located, where: Path, kind: str, name: str) -> Finding:
+        rule = f"unknown-{kind.lower().removeprefix('policy')}"
+        space = located.kind.metadata.namespace
+        for identity in (f"{kind}/{space}/{name}", f"{kind}/{name}"):
+            if identity in self._faulty:
+                message = f"the {kind} {name} has faults itself, at {self._faulty[identity]}"
+                return located.finding(where, message, rule=rule)
         names = [known for _, known in self._names[kind]]
         hint = suggest(name, names) or (
             f", expected one of {', '.join(names[:8])}" if names else ""
         )
-        rule = f"unknown-{kind.lower().removeprefix('policy')}"
         return located.finding(where, f"there is no {kind} called {name}{hint}", rule=rule)
+
+
+def _twice(located: Located, first: Located) -> Finding:
+    message = (
+        f"{located.kind.identity} is defined twice, first at {first.place}; remove one of them"
+    )
+    return located.finding(("metadata", "name"), message, rule="duplicate")
 
 
 def _cron(located: Located, schedule: Schedule) -> Iterator[Finding]:

@@ -18,7 +18,7 @@ from reconciler.errors import UsageError
 from reconciler.git.clone import BareClone
 from reconciler.kinds.finding import Finding
 from reconciler.kinds.loader import FILE_BYTES_MAX, Loaded, LoadedFile, Refused, load
-from reconciler.source.check import check
+from reconciler.source.check import check, check_remnants
 from reconciler.source.located import Located
 
 FILES_MAX = 2_000
@@ -156,13 +156,19 @@ def load_directory(
     budget = _Budget()
     names = _names(root, budget=budget, findings=findings) if path.is_dir() else [path.name]
     manifests: list[Loaded] = []
+    remnants: list[Located] = []
+    faulty: dict[str, str] = {}
     for name in sorted(names):
         loaded = _load_file(root / name, name, budget=budget)
         budget.manifests -= len(loaded.manifests)
         manifests += loaded.manifests
         findings += loaded.findings
-    for found in check([Located.of(one) for one in manifests], now=now).values():
+        remnants += remnants_of(loaded)
+        faulty |= faulty_in(name, loaded)
+    whole = [Located.of(one) for one in manifests]
+    for found in check(whole, faulty=faulty, now=now).values():
         findings += found
+    findings += check_remnants(remnants, manifests=whole, faulty=faulty, now=now)
     if not manifests and not findings:
         message = "no manifest of ours is here; expected a policy repository (`reconciler init`)"
         findings.append(Finding(str(path), 1, 1, "", message, severity="warning", rule="empty"))
@@ -211,6 +217,16 @@ def _names(root: Path, *, budget: _Budget, findings: list[Finding]) -> list[str]
             elif entry.is_file() and entry.name.endswith(_SUFFIXES):
                 names.append(name)
     return names
+
+
+def remnants_of(loaded: LoadedFile) -> list[Located]:
+    """What is left of the documents of a file that have faults."""
+    return [Located.of_remnant(one.remnant) for one in loaded.refused if one.remnant is not None]
+
+
+def faulty_in(path: str, loaded: LoadedFile) -> dict[str, str]:
+    """Identity → place of the documents of a file that have faults."""
+    return {one.identity: f"{path}:{one.line}" for one in loaded.refused if one.identity}
 
 
 def plain_path(path: str) -> str:

@@ -20,6 +20,7 @@ from reconciler.kinds.loader import FILE_BYTES_MAX, load
 from reconciler.kinds.model import API_VERSION, Kind, Model
 from reconciler.kinds.record import RECORD_KINDS
 from reconciler.kinds.registry import DECLARATIVE
+from reconciler.kinds.rest import rest_of
 from reconciler.kinds.writer import to_data, to_yaml
 
 KINDS: dict[str, type[Kind]] = {**DECLARATIVE, **RECORD_KINDS}
@@ -237,3 +238,25 @@ def _texts(metadata: list[Any]) -> st.SearchStrategy[str]:
         return st.from_regex(patterns[0].replace("$", r"\Z")).filter(lambda t: len(t) <= longest)
     shortest = _bound(metadata, "min_length", 0)
     return (TEXT | WORDS).filter(lambda t: len(t) >= shortest)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    name=st.sampled_from(sorted(DECLARATIVE)),
+    spec=JSON,
+    metadata=JSON | st.just({"name": "a"}),
+)
+def test_what_is_left_of_any_document_can_be_led_back(name, spec, metadata):
+    """Cutting faults away never fails; what is left is whole, and each of its entries is one of the file."""
+    value = {"apiVersion": API_VERSION, "kind": name, "metadata": metadata, "spec": spec}
+    rest = rest_of(value, DECLARATIVE[name])
+
+    if rest is None:
+        return
+    assert isinstance(rest.kind, DECLARATIVE[name])
+    for at, kept in rest.indices.items():
+        whole = value
+        for step in rest.original(at):
+            whole = whole[step]
+        assert len(set(kept)) == len(kept) < len(whole)
+        assert set(kept) <= set(range(len(whole)))

@@ -4,10 +4,12 @@ Reached are, in the built-in kinds and those of `*.k8s.io`, every field called `
 services of webhooks and APIServices, `claimRef`, `dataSourceRef`, Gateway routes and grants, parameters of
 classes); in custom resources those inside a reference (`…Ref`, `…Refs` and the names in `_REFERENCES`); everywhere
 lists called `namespaces`, `matchNames`, selectors on the label `kubernetes.io/metadata.name`, groups and users of
-service accounts, and a few annotations. Labels of objects are not renamed.
+service accounts, a few annotations, and of the built-in kinds the fields that hold the name of a host: `externalName`
+of a Service, the URL of a webhook, the host of a probe or rule, search domains of a Pod. A rule about Namespaces by
+name (`resourceNames`) counts too. Labels of objects are not renamed.
 
-Text that only looks like it (`web.shop.svc` in env, args or configuration; a `namespace` of a custom resource
-outside a reference) is reported and left alone: nobody but its owner knows what it means.
+Text that only looks like it (`web.shop.svc` in env, args, annotations or configuration; a `namespace` of a custom
+resource outside a reference) is reported and left alone: nobody but its owner knows what it means.
 """
 
 from __future__ import annotations
@@ -56,8 +58,13 @@ _ANNOTATIONS = (
     "meta.helm.sh/release-namespace",
     "cert-manager.io/inject-ca-from",
     "cert-manager.io/inject-ca-from-secret",
+    "nginx.ingress.kubernetes.io/auth-secret",
+    "nginx.ingress.kubernetes.io/auth-tls-secret",
+    "nginx.ingress.kubernetes.io/proxy-ssl-secret",
 )
 """Their values are a namespace, or `namespace/name`."""
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+_URL = re.compile(r"(https?://)([^/:?#]+)(.*)", re.DOTALL)
 
 
 def map_namespaces(manifest: Manifest, mapping: Mapping[str, str]) -> tuple[Manifest, list[Change]]:
@@ -80,8 +87,12 @@ class _Mapper:
         self._mapping = mapping
         self._custom = group not in _BUILT_IN and not group.endswith(".k8s.io")
         names = "|".join(re.escape(name) for name in mapping)
-        self._address = re.compile(rf"\.(?:{names})\.svc(?![a-z0-9-])")
+        self._address = re.compile(
+            rf"\.(?:{names})\.svc(?![a-z0-9-])|://(?:[^/@\s]*@)?[a-z0-9-]+\.(?:{names})(?![a-z0-9.-])"
+        )
         self._warnings = 0
+        self._moved: set[str] = set()
+        """Paths of host names that were rewritten: where two namespaces swap, they still look like one to move."""
         self.changes: list[Change] = []
 
     def run(self) -> None:
@@ -101,7 +112,7 @@ class _Mapper:
 
     def _walk(self, value: Any, path: str, key: str, *, opaque: bool) -> None:
         if isinstance(value, str):
-            if self._address.search(value):
+            if path not in self._moved and self._address.search(value):
                 self._warn(f"{path}: names a service of a mapped namespace; not rewritten")
         elif isinstance(value, list):
             if key in _LISTS and not opaque:
@@ -134,6 +145,10 @@ class _Mapper:
             self._list(value["values"], f"{path}.values")
         if key == "subjects" and value.get("kind") in ("Group", "User"):
             self._account(value, path)
+        if not self._custom:
+            self._hosts(value, path, key)
+            if key == "rules" and "resourceNames" in value:
+                self._rule(value, path)
 
     def _names(self, value: Any) -> bool:
         return isinstance(value, str) and value in self._mapping
@@ -143,6 +158,56 @@ class _Mapper:
         if self._names(old):
             value[name] = self._mapping[str(old)]
             self.changes.append(Change(BY, f"{path}: {old} → {value[name]}"))
+
+    def _hosts(self, value: dict[str, Any], path: str, key: str) -> None:
+        """Fields that hold a host's name, whole or in a URL."""
+        self._host(value, "host", f"{path}.host")
+        if key == "spec":
+            # Inside a cluster `hook.shop` means the service too, and here nothing but a name can stand.
+            self._host(value, "externalName", f"{path}.externalName", is_short=True)
+        if key == "clientConfig" and (url := _URL.fullmatch(str(value.get("url", "")))):
+            self._replace(value, "url", f"{path}.url", url[1] + self._renamed(url[2]) + url[3])
+        if key == "dnsConfig" and isinstance(value.get("searches"), list):
+            for n, domain in enumerate(value["searches"]):
+                if isinstance(domain, str):
+                    where = f"{path}.searches[{n}]"
+                    self._replace(value["searches"], n, where, self._renamed(domain, first=0))
+
+    def _host(self, value: dict[str, Any], name: str, path: str, *, is_short: bool = False) -> None:
+        if isinstance(value.get(name), str):
+            self._replace(value, name, path, self._renamed(value[name], is_short=is_short))
+
+    def _renamed(self, host: str, *, first: int = 1, is_short: bool = False) -> str:
+        """`[…].<service>.<namespace>.svc[.<domain>]` with the namespace of the target."""
+        labels = host.split(".")
+        for at in range(first, len(labels)):
+            is_place = labels[at + 1 : at + 2] == ["svc"] or (
+                is_short and at == 1 == len(labels) - 1
+            )
+            if is_place and labels[at] in self._mapping:
+                labels[at] = self._mapping[labels[at]]
+                break
+        return ".".join(labels)
+
+    def _replace(self, holder: Any, key: str | int, path: str, new: str) -> None:
+        old = holder[key]
+        if new != old:
+            holder[key] = new
+            self._moved.add(path)
+            self.changes.append(Change(BY, f"{path}: {old} → {new}"))
+
+    def _rule(self, rule: dict[str, Any], path: str) -> None:
+        """A rule of a ClusterRole for Namespaces by name; of other kinds the names mean something else."""
+        resources, names = rule.get("resources"), rule["resourceNames"]
+        if not isinstance(resources, list) or not isinstance(names, list):
+            return
+        of_namespaces = [str(one).split("/")[0] == "namespaces" for one in resources]
+        if of_namespaces and all(of_namespaces):
+            self._list(names, f"{path}.resourceNames")
+        elif any(of_namespaces) and any(self._names(name) for name in names):
+            self._warn(
+                f"{path}.resourceNames: names a mapped namespace among others; not rewritten"
+            )
 
     def _label(self, labels: Any, path: str) -> None:
         if isinstance(labels, dict):
@@ -173,6 +238,10 @@ class _Mapper:
                 annotations[name] = self._mapping[old] + slash + rest
                 what = f"metadata.annotations[{name}]: {old} → {self._mapping[old]}"
                 self.changes.append(Change(BY, what))
+        for name, value in annotations.items():
+            if name != _LAST_APPLIED and self._address.search(str(value)):
+                where = f"metadata.annotations[{name}]"
+                self._warn(f"{where}: names a service of a mapped namespace; not rewritten")
 
     def _secret(self, manifest: Manifest) -> None:
         """Say that a value names the old namespace, and never which value."""

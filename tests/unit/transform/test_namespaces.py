@@ -168,6 +168,59 @@ NAMED = [
     ),
     (
         obj(
+            GATEWAY,
+            "Gateway",
+            spec={"listeners": [{"tls": {"certificateRefs": [{"namespace": "shop"}]}}]},
+        ),
+        ("spec", "listeners", 0, "tls", "certificateRefs", 0, "namespace"),
+    ),
+    (
+        obj(
+            GATEWAY,
+            "Gateway",
+            spec={
+                "listeners": [
+                    {
+                        "allowedRoutes": {
+                            "namespaces": {"selector": {"matchExpressions": [EXPRESSION]}}
+                        }
+                    }
+                ]
+            },
+        ),
+        (
+            "spec",
+            "listeners",
+            0,
+            "allowedRoutes",
+            "namespaces",
+            "selector",
+            "matchExpressions",
+            0,
+            "values",
+            1,
+        ),
+    ),
+    (
+        obj(
+            GATEWAY,
+            "TLSRoute",
+            spec={
+                "rules": [{"filters": [{"requestMirror": {"backendRef": {"namespace": "shop"}}}]}]
+            },
+        ),
+        ("spec", "rules", 0, "filters", 0, "requestMirror", "backendRef", "namespace"),
+    ),
+    (
+        obj(
+            "networking.k8s.io/v1",
+            "NetworkPolicy",
+            spec={"egress": [{"to": [{"namespaceSelector": {"matchExpressions": [EXPRESSION]}}]}]},
+        ),
+        ("spec", "egress", 0, "to", 0, "namespaceSelector", "matchExpressions", 0, "values", 1),
+    ),
+    (
+        obj(
             "gateway.networking.k8s.io/v1beta1",
             "ReferenceGrant",
             spec={"from": [{"kind": "HTTPRoute", "namespace": "shop"}]},
@@ -208,6 +261,90 @@ NAMED = [
         ("spec", "targetNamespace"),
     ),
 ]
+
+
+TEMPLATE_OF = "template.spec.containers.0.livenessProbe.httpGet"
+HOOK = "admissionregistration.k8s.io/v1"
+HOSTS = [
+    (obj("v1", "Service", spec={"externalName": "hook.shop.svc.cluster.local"}), "spec.externalName"),
+    (obj("v1", "Service", spec={"externalName": "hook.shop.svc"}), "spec.externalName"),
+    (obj("v1", "Service", spec={"externalName": "hook.shop"}), "spec.externalName"),
+    (obj("v1", "Service", spec={"externalName": "db-0.db.shop.svc.k8s.example."}), "spec.externalName"),
+    (
+        obj(HOOK, "MutatingWebhookConfiguration", webhooks=[{"clientConfig": {"url": "https://hook.shop.svc:8443/x?y=1"}}]),
+        "webhooks.0.clientConfig.url",
+    ),
+    (
+        obj(
+            "apiextensions.k8s.io/v1",
+            "CustomResourceDefinition",
+            spec={"conversion": {"webhook": {"clientConfig": {"url": "https://hook.shop.svc/convert"}}}},
+        ),
+        "spec.conversion.webhook.clientConfig.url",
+    ),
+    (
+        obj("v1", "Pod", spec={"dnsConfig": {"searches": ["example.org", "shop.svc.cluster.local"]}}),
+        "spec.dnsConfig.searches.1",
+    ),
+    (
+        obj(
+            "apps/v1",
+            "Deployment",
+            spec={"template": {"spec": {"containers": [{"livenessProbe": {"httpGet": {"host": "web.shop.svc"}}}]}}},
+        ),
+        f"spec.{TEMPLATE_OF}.host",
+    ),
+    (obj("networking.k8s.io/v1", "Ingress", spec={"rules": [{"host": "web.shop.svc.cluster.local"}]}), "spec.rules.0.host"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("manifest", "where"),
+    HOSTS,
+    ids=lambda value: value["kind"] if isinstance(value, dict) else value[:60],
+)
+def test_every_field_that_holds_a_host(manifest, where):
+    """The namespace in a service's name is the target's; nothing is warned of any more."""
+    path = [int(step) if step.isdigit() else step for step in where.split(".")]
+    before = field(manifest, *path)
+    result, (change,) = mapped(manifest)
+
+    assert field(result, *path) == before.replace("shop", "shop-dr")
+    assert change.what.endswith(f"{before} → {field(result, *path)}")
+    assert not change.warning
+
+
+@pytest.mark.parametrize(
+    "name", ["shop", "www.shop.example.org", "hook.shopping", "shop.svc", "hook.bookshop.svc", "svc.hook"]
+)  # fmt: skip
+def test_other_hosts_stay(name):
+    """A host that is no service of the namespace is the world's."""
+    manifest = obj("v1", "Service", spec={"externalName": name})
+    assert mapped(manifest) == (manifest, [])
+
+
+def test_hosts_can_swap():
+    """A name that was rewritten is not taken for one that was overlooked."""
+    manifest = obj("v1", "Service", spec={"externalName": "hook.a.svc"})
+    result, (change,) = mapped(manifest, {"a": "b", "b": "a"})
+    assert result["spec"] == {"externalName": "hook.b.svc"}
+    assert not change.warning
+
+
+def test_rules_about_namespaces_by_name():
+    """A ClusterRole that is for some Namespaces is for those of the target; among other kinds it is only reported."""
+    rules = [
+        {"apiGroups": [""], "resources": ["namespaces", "namespaces/status"], "resourceNames": ["shop", "x"]},
+        {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["shop"]},
+        {"apiGroups": [""], "resources": ["namespaces", "secrets"], "resourceNames": ["shop"]},
+    ]  # fmt: skip
+    result, changes = mapped(obj(RBAC, "ClusterRole", rules=rules))
+    assert [rule["resourceNames"] for rule in result["rules"]] == [
+        ["shop-dr", "x"],
+        ["shop"],
+        ["shop"],
+    ]
+    assert [change.warning for change in changes] == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -274,6 +411,7 @@ def test_annotations_that_hold_a_namespace():
     annotations = {
         "meta.helm.sh/release-namespace": "shop",
         "cert-manager.io/inject-ca-from": "wiki/web",
+        "nginx.ingress.kubernetes.io/auth-tls-secret": "shop/ca",
         "note": "shop",
     }
     manifest = obj("v1", "Service")
@@ -281,8 +419,22 @@ def test_annotations_that_hold_a_namespace():
     assert mapped(manifest)[0]["metadata"]["annotations"] == {
         "meta.helm.sh/release-namespace": "shop-dr",
         "cert-manager.io/inject-ca-from": "books/web",
+        "nginx.ingress.kubernetes.io/auth-tls-secret": "shop-dr/ca",
         "note": "shop",
     }
+
+
+def test_addresses_in_annotations_are_reported():
+    """They mean whatever their controller says; what kubectl remembers of an object is nobody's configuration."""
+    manifest = obj("networking.k8s.io/v1", "Ingress")
+    manifest["metadata"]["annotations"] = {
+        "auth-url": f"{ADDRESS}/auth",
+        "kubectl.kubernetes.io/last-applied-configuration": ADDRESS,
+    }
+    result, (change,) = mapped(manifest)
+    assert result == manifest
+    assert change.warning
+    assert change.what.startswith("metadata.annotations[auth-url]: names a service")
 
 
 @pytest.mark.parametrize(
@@ -327,6 +479,7 @@ def test_a_namespace_of_a_custom_resource_outside_a_reference_is_reported():
 
 
 ADDRESS = "http://web.shop.svc.cluster.local:80"
+SHORT = "postgres://user:word@db.shop:5432/x"
 
 
 @pytest.mark.parametrize(
@@ -349,6 +502,7 @@ ADDRESS = "http://web.shop.svc.cluster.local:80"
             "spec.containers[0].args[1]",
         ),
         (obj("v1", "ConfigMap", data={"app.ini": f"url = {ADDRESS}\n"}), "data.app.ini"),
+        (obj("v1", "ConfigMap", data={"app.ini": f"url = {SHORT}\n"}), "data.app.ini"),
         (
             obj("v1", "Secret", data={"dsn": base64.b64encode(ADDRESS.encode()).decode()}),
             "data[dsn]",
@@ -366,7 +520,17 @@ def test_addresses_are_reported_and_left_alone(manifest, where):
 
 
 @pytest.mark.parametrize(
-    "text", ["web.shop.svcs", "web.shopping.svc", "shop", "web.bookshop.svc", "shop.svc"]
+    "text",
+    [
+        "http://shop/x",
+        "http://web.shop.example",
+        "https://x.bookshop/",
+        "web.shop.svcs",
+        "web.shopping.svc",
+        "shop",
+        "web.bookshop.svc",
+        "shop.svc",
+    ],
 )
 def test_other_addresses_are_not_reported(text):
     """Only `.<namespace>.svc` as a whole."""

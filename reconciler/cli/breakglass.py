@@ -126,6 +126,7 @@ def _request(
             **({"to": {"namespace": into}} if into else {}),
             **({"include": {"contents": list(contents)}} if contents else {}),
             "onConflict": options.get("on_conflict") or "fail",
+            "recreate": list(options.get("recreate") or ()),
         },
         verb="restore run",
     )

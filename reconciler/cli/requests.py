@@ -173,5 +173,6 @@ def spec_of_point(
         **({"to": {"namespace": options["to_namespace"]}} if options.get("to_namespace") else {}),
         **({"include": {"contents": list(options["contents"])}} if options.get("contents") else {}),
         "onConflict": options.get("on_conflict") or "fail",
+        **({"recreate": list(options["recreate"])} if options.get("recreate") else {}),
         "transforms": list(options.get("transforms") or ()),
     }

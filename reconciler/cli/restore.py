@@ -38,6 +38,12 @@ def request_options(function: Any) -> Any:
                 help="What happens to objects that exist and differ.",
             ),
             click.option(
+                "--recreate",
+                multiple=True,
+                metavar="KIND[.GROUP]/NAME",
+                help="Delete this object and create it again if it differs, with all that goes with it; repeatable.",
+            ),
+            click.option(
                 "--transform", "transforms", multiple=True, help="A TransformSet; repeatable."
             ),
             click.option(

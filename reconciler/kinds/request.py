@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
@@ -37,6 +38,18 @@ def _slot(value: str) -> str:
         parse_instant(value)
     except ValueError:
         raise PydanticCustomError("slot", "expected a slot such as 20261201T110000Z") from None
+    return value
+
+
+def _object(value: str) -> str:
+    kind, _, rest = value.partition("/")
+    if not re.fullmatch(r"[A-Z][A-Za-z0-9]*(\.[a-z0-9][-a-z0-9.]*)?", kind) or not re.fullmatch(
+        r"([^/]+/)?[^/]+", rest
+    ):
+        raise PydanticCustomError(
+            "object",
+            "expected Kind/name, Kind.group/name or Kind.group/namespace/name such as Deployment.apps/web",
+        )
     return value
 
 
@@ -79,7 +92,7 @@ class Limits(Model):
     recreate: Limit | None = None
     """Objects deleted and created again."""
     delete: Limit | None = None
-    """Objects deleted."""
+    """Objects deleted: those recreated, and everything that goes with them, such as pods."""
 
 
 class RestoreSpec(Model):
@@ -101,6 +114,12 @@ class RestoreSpec(Model):
     """A part of the point; all of it by default."""
     on_conflict: Literal["skip", "update", "recreate", "fail"] = "fail"
     """What happens to an object that exists and differs."""
+    recreate: list[Annotated[str, AfterValidator(_object)]] = Field(
+        default_factory=list, max_length=1000
+    )
+    """Objects of the target that are deleted and created again if they differ, whatever `onConflict` says, as
+    `Deployment.apps/web`. CustomResourceDefinitions, Namespaces and bound claims are only ever recreated when they
+    are named here one by one, also when they would go with another object."""
     transforms: list[Name] = Field(default_factory=list)
     """TransformSets, applied in this order."""
     mode: Literal["Run", "Plan"] = "Run"

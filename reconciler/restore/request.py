@@ -18,6 +18,8 @@ from reconciler.kinds.transformset import TransformSet
 from reconciler.objects import canonical
 from reconciler.store.port import ObjectMissingError, Point, PointName, Store
 
+_ADDED_LATER = ("recreate",)
+
 
 class NoSuchPointError(TerminalError):
     """The restore point that a request names is in no location."""
@@ -43,6 +45,10 @@ class RestoreRequest:
     def digest(self) -> str:
         """SHA-256 of the written spec as canonical JSON, in hex."""
         spec = self.spec.model_dump(mode="json", by_alias=True, exclude_defaults=False)
+        for name in _ADDED_LATER:
+            # What earlier versions accepted keeps its digest: it is consumed, not edited.
+            if not spec[name]:
+                del spec[name]
         return hashlib.sha256(canonical(spec)).hexdigest()
 
     @property

@@ -6,7 +6,7 @@ restore because of a mistake in a rule is worse than showing one entry too many 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
 from reconciler.cel import CelError, compile_expression
@@ -65,6 +65,37 @@ class Selection:
             for clause in self._clauses
             if clause.failures
         ]
+
+
+class Recreations:
+    """The objects that a request names one by one as to be recreated (`spec.recreate`)."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = {name: _parsed(name) for name in names}
+
+    def has(self, key: ObjectKey) -> bool:
+        """Whether an object of the target is named."""
+        return any(_means(named, key) for named in self._names.values())
+
+    def warnings(self, targets: Iterable[ObjectKey]) -> list[str]:
+        """Names that mean nothing in the plan."""
+        known = list(targets)
+        return [
+            f"spec.recreate names {name}, which is not in the plan"
+            for name, named in self._names.items()
+            if not any(_means(named, key) for key in known)
+        ]
+
+
+def _parsed(name: str) -> ObjectKey:
+    kind, _, place = name.partition("/")
+    namespace, _, own = place.rpartition("/")
+    return ObjectKey(kind.partition(".")[2], kind.partition(".")[0], namespace, own)
+
+
+def _means(named: ObjectKey, key: ObjectKey) -> bool:
+    is_kind = (named.group, named.kind, named.name) == (key.group, key.kind, key.name)
+    return is_kind and named.namespace in ("", key.namespace)
 
 
 def _is_named(content: str, name: str) -> bool:

@@ -3,8 +3,8 @@
 After an update an object is as captured: keys, containers, list items that were added since are gone. So the
 replacement is the captured object, and only what a server or another controller owns is taken over from the
 live one (`replacement_for`): server metadata, status, whatever `strip` would take from the live object too
-(allocated addresses, bindings, generated selectors), replicas that an autoscaler owns, injected caBundles.
-`differences` then compares two manifests field by field. Values of Secrets are never shown.
+(allocated addresses, bindings, generated selectors), and what `spared` names. `differences` then compares two
+manifests field by field. Values of Secrets are never shown.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.objects import Manifest, annotations_of, field, metadata_of
+from reconciler.objects import Manifest, field, metadata_of
+from reconciler.restore.spared import Spared, keep, owner_of
 from reconciler.restore.strip import LAST_APPLIED, strip
 
 HIDDEN = "(hidden, differs)"
@@ -27,12 +28,6 @@ _SERVER_METADATA = (
     "deletionGracePeriodSeconds",
     "selfLink",
     "managedFields",
-)
-_INJECTED = (
-    "cert-manager.io/inject-ca-from",
-    "cert-manager.io/inject-ca-from-secret",
-    "cert-manager.io/inject-apiserver-ca",
-    "service.beta.openshift.io/inject-cabundle",
 )
 _MISSING: Any = object()
 
@@ -67,11 +62,20 @@ def replacement_for(desired: Manifest, live: Manifest, *, is_scaled: bool = Fals
         metadata["ownerReferences"] = copy.deepcopy(owners)
     else:
         metadata.pop("ownerReferences", None)
-    if is_scaled and field(live, "spec", "replicas") is not None:
-        replacement["spec"]["replicas"] = live["spec"]["replicas"]
-    if any(name in annotations_of(desired) for name in _INJECTED):
-        _take_bundles(replacement, live)
+    keep(replacement, live, is_scaled=is_scaled)
     return replacement
+
+
+def spared_in(
+    desired: Manifest, live: Manifest, replacement: Manifest, *, is_scaled: bool = False
+) -> tuple[Spared, ...]:
+    """Name what a replacement leaves as it is in `live`, though `desired` says otherwise."""
+    paths = [change.path for change in differences(desired, replacement)]
+    return tuple(
+        Spared(path, owner_of(path, live, is_scaled=is_scaled))
+        for path in paths
+        if not path.startswith("metadata.ownerReferences")
+    )
 
 
 def differences(before: Manifest, after: Manifest) -> list[FieldChange]:
@@ -136,6 +140,9 @@ def _spare_map(desired: Manifest, live: Manifest, plain: Manifest) -> Manifest:
 def _spare_list(desired: list[Any], live: list[Any], plain: list[Any]) -> list[Any]:
     wanted, there, bare = _keyed(desired), _keyed(live), _keyed(plain)
     if wanted is None or there is None or bare is None:
+        if len(live) == len(plain):
+            spared = [live[plain.index(item)] if item in plain else item for item in desired]
+            return copy.deepcopy(spared)
         gone = [item for item in live if item not in plain and item not in desired]
         return copy.deepcopy([*desired, *gone])
     result = [
@@ -158,19 +165,6 @@ def _keyed(items: list[Any]) -> dict[Any, Any] | None:
             if len(keyed) == len(items):
                 return keyed
     return None
-
-
-def _take_bundles(replacement: Manifest, live: Manifest) -> None:
-    """Keep caBundles that somebody injects into webhooks, CRDs and APIServices."""
-    if field(live, "spec", "caBundle"):
-        replacement["spec"]["caBundle"] = live["spec"]["caBundle"]
-    injected = {
-        hook.get("name"): field(hook, "clientConfig", "caBundle")
-        for hook in live.get("webhooks") or []
-    }
-    for hook in replacement.get("webhooks") or []:
-        if injected.get(hook.get("name")):
-            hook.setdefault("clientConfig", {})["caBundle"] = injected[hook.get("name")]
 
 
 def _walk(before: Any, after: Any, path: str) -> Iterator[FieldChange]:

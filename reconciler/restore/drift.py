@@ -5,8 +5,7 @@ from __future__ import annotations
 from reconciler.errors import RefusedError
 from reconciler.objects import Manifest, uid_of
 from reconciler.restore.compare import differences, replacement_for
-from reconciler.restore.decide import state_of
-from reconciler.restore.entry import Entry
+from reconciler.restore.entry import Entry, state_of
 
 
 class DriftedError(RefusedError):
@@ -25,6 +24,9 @@ def drift_of(entry: Entry, there: Manifest, *, resolved: Manifest) -> tuple[str,
         what drifted (empty when nothing did), and whether the object is as captured already.
     """
     assert entry.desired is not None
+    if entry.is_swept and uid_of(there) == entry.live_uid:
+        # It goes with its owner whatever it says, so it is not as captured for long.
+        return "", False
     wanted = replacement_for(entry.desired, there, is_scaled=entry.is_scaled)
     diff = tuple(differences(there, wanted))
     now = replacement_for(resolved, there, is_scaled=entry.is_scaled)
@@ -33,7 +35,7 @@ def drift_of(entry: Entry, there: Manifest, *, resolved: Manifest) -> tuple[str,
     if uid_of(there) != entry.live_uid:
         word = "it was made again" if entry.live_uid else "it appeared"
         return f"{word} since the plan was made", False
-    if state_of(entry.verdict, live_uid=entry.live_uid, diff=diff) != entry.state:
+    if state_of(entry, diff) != entry.state:
         paths = ", ".join(change.path for change in diff)
         return f"it changed since the plan was made; it differs now in {paths}"[:256], False
     return "", False

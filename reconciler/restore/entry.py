@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from reconciler.objects import Manifest, ObjectKey, canonical
+from reconciler.objects import field as field_of
 from reconciler.restore.compare import FieldChange
 from reconciler.restore.order import Level
 from reconciler.restore.ownership import Ownership
+from reconciler.restore.spared import Spared
 from reconciler.store.port import Content
 
 Verdict = Literal["create", "update", "recreate", "skip", "blocked", "unchanged"]
@@ -23,6 +25,19 @@ ContentVerdict = Literal["load", "skip", "blocked"]
 
 WRITES: frozenset[Verdict] = frozenset({"create", "update", "recreate"})
 _SHOWN_CHARACTERS = 120
+_MOVING = frozenset(
+    {
+        ("", "Pod"),
+        ("", "Event"),
+        ("", "Endpoints"),
+        ("apps", "ReplicaSet"),
+        ("apps", "ControllerRevision"),
+        ("batch", "Job"),
+        ("discovery.k8s.io", "EndpointSlice"),
+        ("events.k8s.io", "Event"),
+    }
+)
+"""Kinds whose objects come and go by themselves, so that no digest can rest on them."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +54,17 @@ class Entry:
     transforms: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
     diff: tuple[FieldChange, ...] = ()
+    spared: tuple[Spared, ...] = ()
+    """Fields that an update leaves as they are live, with their owners."""
+    deletes: tuple[ObjectKey, ...] = ()
+    """What goes with the live object when it is deleted, all of it."""
     live_uid: str = ""
     is_scaled: bool = False
     """An autoscaler owns its replicas."""
+    is_swept: bool = False
+    """Its live object goes with another one that is recreated, and may be gone before its turn."""
+    is_tried: bool = field(default=False, repr=False, compare=False)
+    """The server took it in a dry run."""
     desired: Manifest | None = field(default=None, repr=False, compare=False)
     ownership: Ownership | None = field(default=None, repr=False, compare=False)
     needs: tuple[ObjectKey, ...] = field(default=(), repr=False, compare=False)
@@ -65,12 +88,38 @@ class Entry:
             shown["transforms"] = [{"by": by, "what": what} for by, what in self.transforms]
         if self.notes:
             shown["notes"] = list(self.notes)
+        if self.spared:
+            shown["spared"] = [{"path": one.path, "owner": one.owner} for one in self.spared]
+        if self.deletes:
+            shown["deletes"] = [key.path for key in self.deletes]
         if self.diff:
             shown["changes"] = [
                 {"path": c.path, "before": _cut(c.before), "after": _cut(c.after)}
                 for c in self.diff
             ]
         return shown
+
+
+def state_of(entry: Entry, diff: tuple[FieldChange, ...]) -> str:
+    """Digest of what an entry was decided from: absence or uid, and the fields that would change.
+
+    While an owner is still to come, references move by themselves: the garbage collector takes dead ones off.
+    """
+    owners = field_of(entry.desired or {}, "metadata", "ownerReferences", default=[])
+    is_pending = not all(owner.get("uid") for owner in owners)
+    changes = [
+        [change.path, change.before, change.after]
+        for change in diff
+        if entry.verdict != "skip"
+        and not (is_pending and change.path.startswith("metadata.ownerReferences"))
+    ]
+    return hashlib.sha256(canonical([entry.live_uid or "absent", changes])).hexdigest()
+
+
+def decided(entry: Entry, **changes: Any) -> Entry:
+    """The entry with another verdict, reason or diff, and the state that follows from them."""
+    changed = replace(entry, **changes)
+    return replace(changed, state=state_of(changed, changed.diff))
 
 
 @dataclass(frozen=True)
@@ -136,9 +185,18 @@ class Plan:
             "context": self.context,
             "point": [self.point, self.point_digest],
             "objects": [[entry.target.path, entry.verdict, entry.state] for entry in self.entries],
+            "deletions": sorted(
+                key.path for key in self.deletions if (key.group, key.kind) not in _MOVING
+            ),
             "contents": [[entry.name, entry.into.path, entry.verdict] for entry in self.contents],
         }
         return hashlib.sha256(canonical(covered)).hexdigest()
+
+    @property
+    def deletions(self) -> frozenset[ObjectKey]:
+        """Every live object that would be deleted: those recreated, and what goes with them."""
+        roots = [entry for entry in self.entries if entry.verdict == "recreate"]
+        return frozenset(key for entry in roots for key in (entry.target, *entry.deletes))
 
     def verdicts(self) -> dict[str, int]:
         """Verdict → objects; contents count as `load`, `skip` and `blocked` too."""
@@ -154,6 +212,7 @@ class Plan:
             "cluster": self.cluster,
             "digest": self.digest,
             "verdicts": self.verdicts(),
+            "deletions": len(self.deletions),
             "entries": [entry.to_json() for entry in self.entries],
             "contents": [entry.to_json() for entry in self.contents],
             "extras": [extra.key.path for extra in self.extras],
@@ -170,6 +229,7 @@ class Plan:
                 "verdict": entry.verdict,
                 "reason": entry.reason,
                 **({"changed": [c.path for c in entry.diff][:20]} if entry.diff else {}),
+                **({"deletes": [key.path for key in entry.deletes][:20]} if entry.deletes else {}),
             }
             for entry in told
         ]
@@ -177,6 +237,7 @@ class Plan:
             {"content": entry.name, "verdict": entry.verdict, "reason": entry.reason}
             for entry in self.contents
         ]
+        rows += [{"object": extra.key.path, "verdict": "extra"} for extra in self.extras]
         return rows[:maximum]
 
 

@@ -16,7 +16,14 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from reconciler.objects import Manifest, ObjectKey, duplicate, field, labels_of
+from reconciler.objects import (
+    Manifest,
+    ObjectKey,
+    annotations_of,
+    duplicate,
+    field,
+    labels_of,
+)
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
@@ -164,12 +171,29 @@ def strip_service(desired: Manifest, captured: Manifest) -> None:
     if not headless and not _is_asked_for(captured, applied, "clusterIP"):
         spec.pop("clusterIP", None)
         spec.pop("clusterIPs", None)
-    if not _is_asked_for(captured, applied, "healthCheckNodePort"):
-        spec.pop("healthCheckNodePort", None)
-    explicit = _explicit_node_ports(captured, applied)
+    # Families are those of the cluster unless somebody chose them; another cluster may lack one.
+    for name in ("healthCheckNodePort", "ipFamilies", "ipFamilyPolicy"):
+        if not _is_asked_for(captured, applied, name):
+            spec.pop(name, None)
+    explicit = explicit_node_ports(captured)
     for port in spec.get("ports") or []:
         if (port.get("port"), port.get("protocol", "TCP")) not in explicit:
             port.pop("nodePort", None)
+
+
+def strip_endpoints(desired: Manifest, _captured: Manifest) -> None:
+    """Endpoints made by hand keep the names of what they point at, not its old uids."""
+    listed = [*(desired.get("endpoints") or [])]
+    for subset in desired.get("subsets") or []:
+        listed += [*(subset.get("addresses") or []), *(subset.get("notReadyAddresses") or [])]
+    for endpoint in listed:
+        _drop_keys(endpoint, ("targetRef",), ("uid", "resourceVersion"))
+
+
+def strip_cluster_role(desired: Manifest, _captured: Manifest) -> None:
+    """A ClusterRole that aggregates loses the rules that a controller collected for it."""
+    if desired.get("aggregationRule"):
+        desired.pop("rules", None)
 
 
 def _last_applied(manifest: Manifest) -> Manifest:
@@ -195,7 +219,9 @@ def _is_asked_for(captured: Manifest, applied: Manifest, name: str) -> bool:
     return any(f"f:{name}" in owned for owned in _managers_own(captured))
 
 
-def _explicit_node_ports(captured: Manifest, applied: Manifest) -> set[tuple[Any, str]]:
+def explicit_node_ports(captured: Manifest) -> set[tuple[Any, str]]:
+    """The (port, protocol) of a Service whose node ports somebody asked for, whatever was allocated."""
+    applied = _last_applied(captured)
     explicit = {
         (port.get("port"), port.get("protocol", "TCP"))
         for port in field(applied, "spec", "ports", default=[])
@@ -267,6 +293,9 @@ RULES: dict[str, tuple[tuple[frozenset[str], Rule], ...]] = {
     "DaemonSet": ((_APPS, strip_daemon_set),),
     "HorizontalPodAutoscaler": ((frozenset({"autoscaling"}), strip_autoscaler),),
     "Service": ((_CORE, strip_service),),
+    "Endpoints": ((_CORE, strip_endpoints),),
+    "EndpointSlice": ((frozenset({"discovery.k8s.io"}), strip_endpoints),),
+    "ClusterRole": ((frozenset({"rbac.authorization.k8s.io"}), strip_cluster_role),),
     "PersistentVolumeClaim": ((_CORE, strip_claim),),
     "PersistentVolume": ((_CORE, strip_volume),),
     "ServiceAccount": ((_CORE, strip_service_account),),
@@ -293,6 +322,13 @@ NEVER_RESTORED: tuple[tuple[frozenset[str], str, Callable[[Manifest], bool], str
         lambda m: bool(labels_of(m).get("kube-aggregator.kubernetes.io/automanaged")),
         "AutoRegistered",
         "the API server registers it by itself",
+    ),
+    (
+        _CORE,
+        "Pod",
+        lambda m: "kubernetes.io/config.mirror" in annotations_of(m),
+        "MirrorPod",
+        "a node mirrors it from a file of its own",
     ),
     (
         _CORE,

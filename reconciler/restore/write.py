@@ -31,7 +31,7 @@ from reconciler.restore.decide import without_pending_owners
 from reconciler.restore.drift import DriftedError, drift_of
 from reconciler.restore.entry import Entry
 from reconciler.restore.order import owner_keys
-from reconciler.restore.ownership import Ownership
+from reconciler.restore.ownership import given_back
 from reconciler.restore.ready import wait_for
 
 ATTEMPTS = 5
@@ -84,7 +84,8 @@ class Writer:
             try:
                 there = self._cluster.get(kind, entry.target.name, namespace=entry.target.namespace)
                 if there is None:
-                    if entry.verdict == "update" or (entry.verdict == "recreate" and attempt == 1):
+                    is_planned = entry.verdict == "recreate" and not entry.is_swept
+                    if entry.verdict == "update" or (is_planned and attempt == 1):
                         raise DriftedError(
                             f"write {entry.target}: it is gone since the plan was made"
                         )
@@ -117,19 +118,20 @@ class Writer:
         if any(not reference["uid"] for reference in references):
             return False
         body = {"metadata": {"uid": written.uid, "ownerReferences": references}}
-        self._cluster.patch(
+        adopted = self._cluster.patch(
             kind,
             entry.target.name,
             body,
             namespace=entry.target.namespace,
             manager=_creator(entry),
         )
+        self._give_back(entry, kind, adopted)
         return True
 
     def _create(self, entry: Entry, kind: ResourceType) -> Written:
         desired, pending = self._desired(entry)
         made = self._cluster.create(kind, desired, manager=_creator(entry))
-        message = self._give_back(entry, kind, entry.ownership)
+        message = self._give_back(entry, kind, made)
         reason = "Recreated" if entry.verdict == "recreate" else "Created"
         return Written(uid_of(made), reason, pending, message)
 
@@ -137,7 +139,7 @@ class Writer:
         desired, pending = self._desired(entry)
         drift, is_done = drift_of(entry, there, resolved=desired)
         if is_done:
-            message = self._give_back(entry, kind, entry.ownership)
+            message = self._give_back(entry, kind, there)
             return Written(uid_of(there), "AsCaptured", pending, message)
         is_given = (entry.target.kind, entry.target.name) in _MADE_WITH_NAMESPACES
         if drift and not (is_given and entry.verdict == "create"):
@@ -145,8 +147,8 @@ class Writer:
                 f"write {entry.target}: {drift}", hint="make a new plan and look at it"
             )
         sent = without_pending_owners(replacement_for(desired, there, is_scaled=entry.is_scaled))
-        self._cluster.replace(kind, sent, manager=_creator(entry))
-        message = self._give_back(entry, kind, entry.ownership)
+        made = self._cluster.replace(kind, sent, manager=_creator(entry))
+        message = self._give_back(entry, kind, made)
         return Written(uid_of(there), "Updated", pending, message)
 
     def _delete(self, entry: Entry, kind: ResourceType, there: Manifest) -> bool:
@@ -205,11 +207,12 @@ class Writer:
             references.append({**reference, "uid": known[0] if known else reference["uid"]})
         return references
 
-    def _give_back(self, entry: Entry, kind: ResourceType, ownership: Ownership | None) -> str:
+    def _give_back(self, entry: Entry, kind: ResourceType, written: Manifest) -> str:
         """Give fields back to several managers; a failure of that is told, and is no failed write."""
+        ownership = entry.ownership
         if ownership is None or not ownership.entries:
             return ""
-        body = {"metadata": {"managedFields": list(ownership.entries)}}
+        body = {"metadata": {"managedFields": given_back(ownership, written)}}
         try:
             self._cluster.patch(
                 kind,

@@ -25,6 +25,7 @@ _SIGNS = {
     "load": ("↧", "green"),
 }
 _DIFF_LINES = 12
+_NAMES = 20
 _SHOWN = 72
 
 
@@ -38,15 +39,12 @@ def plan_text(plan: Plan, *, details: bool = False) -> str:
         if entry.verdict == "unchanged" and not details:
             hidden += 1
             continue
-        lines.extend(_entry(entry))
+        lines.extend(_entry(entry, details=details))
     if hidden:
         lines.append(f"  = {hidden} objects are already as captured")
     for content in plan.contents:
         lines.extend(_content(content))
-    lines.extend(
-        f"  ? extra     {extra.key} is live and not in the point; it is left alone"
-        for extra in plan.extras
-    )
+    lines.extend(_extras(plan, details=details))
     lines.extend(f"warning: {warning}" for warning in plan.warnings)
     lines.extend(click.style(f"refused: {refusal}", fg="red") for refusal in plan.refusals)
     lines.append(summary(plan))
@@ -60,15 +58,29 @@ def summary(plan: Plan) -> str:
     for entry in plan.entries:
         count[entry.verdict] += 1
     contents = [content.verdict for content in plan.contents]
+    deleted = len(plan.deletions)
     return (
         f"Plan: {count['create']} to create, {count['update']} to update, {count['recreate']} to recreate; "
         f"{count['unchanged']} unchanged, {count['skip']} skipped, {count['blocked']} blocked. "
         f"Contents: {contents.count('load')} to load, {contents.count('blocked')} blocked."
+        f"{f' {deleted} live objects are deleted.' if deleted else ''}"
         f"{' Refused: it is not carried out as it is.' if plan.refusals else ''}"
     )
 
 
-def _entry(entry: Entry) -> list[str]:
+def _extras(plan: Plan, *, details: bool) -> list[str]:
+    shown = plan.extras if details else plan.extras[:_NAMES]
+    lines = [
+        f"  ? extra     {extra.key} is live and not in the point; it is left alone"
+        for extra in shown
+    ]
+    if len(plan.extras) > len(shown):
+        hidden = len(plan.extras) - len(shown)
+        lines.append(f"  ? … and {hidden} more extra objects (--details shows all)")
+    return lines
+
+
+def _entry(entry: Entry, *, details: bool) -> list[str]:
     sign, colour = _SIGNS[entry.verdict]
     why = (
         _why(entry.reason, entry.message)
@@ -87,8 +99,20 @@ def _entry(entry: Entry) -> list[str]:
             lines.append(
                 f"        … and {len(entry.diff) - _DIFF_LINES} more fields (-o json shows all)"
             )
+    lines += [f"        stays: {spared.path} ({spared.owner})" for spared in entry.spared]
+    lines += _deletes(entry, details=details)
     if entry.hint:
         lines.append(f"        next: {entry.hint}")
+    return lines
+
+
+def _deletes(entry: Entry, *, details: bool) -> list[str]:
+    """What goes with a live object that is deleted."""
+    shown = entry.deletes if details else entry.deletes[:_NAMES]
+    lines = [f"        {click.style('deletes', fg='red')} with it: {key}" for key in shown]
+    if len(entry.deletes) > len(shown):
+        hidden = len(entry.deletes) - len(shown)
+        lines.append(f"        … and {hidden} more (--details or -o json shows all)")
     return lines
 
 

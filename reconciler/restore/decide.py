@@ -1,39 +1,36 @@
 """Decides what happens to one object: absent, as captured already, or in conflict.
 
 Objects of the cluster (not of a namespace) are created only if absent: they belong to more than one
-application. Only one that an include rule names by kind and full name is treated like any other; CRDs and
-Namespaces are never deleted to be made again, whoever names them.
+application. Only one that an include rule names by kind and full name is treated like any other. CRDs,
+Namespaces and bound claims are deleted to be made again only when `spec.recreate` names them. Where the server can
+be asked by a dry run, its word counts; otherwise what is known of Kubernetes (`immutable`).
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reconciler.cluster.port import (
-    ApiError,
+    AlreadyExistsError,
     Cluster,
-    ForbiddenError,
     InvalidError,
     ResourceType,
 )
-from reconciler.errors import TransientError
-from reconciler.objects import FIELD_MANAGER, Manifest, ObjectKey, canonical, field, uid_of
-from reconciler.restore.compare import FieldChange, differences, replacement_for
-from reconciler.restore.entry import Entry
+from reconciler.errors import ReconcilerError
+from reconciler.objects import FIELD_MANAGER, Manifest, ObjectKey, pod_spec_of, uid_of
+from reconciler.objects import field as field_of
+from reconciler.restore.addresses import with_ports_of
+from reconciler.restore.compare import differences, replacement_for, spared_in
+from reconciler.restore.entry import Entry, decided
+from reconciler.restore.immutable import immutable_paths
 from reconciler.restore.live import Live
+from reconciler.restore.objection import UNAVAILABLE, Objection, objection_of
 
 _CRD = "CustomResourceDefinition"
-_NEVER_RECREATED = frozenset({"Namespace", _CRD})
-_RECREATE_HINT = "onConflict: recreate deletes it and creates it again"
-
-
-def state_of(verdict: str, *, live_uid: str, diff: tuple[FieldChange, ...]) -> str:
-    """Digest of what an entry was decided from: absence or uid, and the fields that would change."""
-    changes = [] if verdict == "skip" else [[c.path, c.before, c.after] for c in diff]
-    return hashlib.sha256(canonical([live_uid or "absent", changes])).hexdigest()
+_FREED = frozenset({"AddressTaken", "QuotaExceeded"})
+"""Objections to a second copy of a live object, which its deletion takes away."""
 
 
 @dataclass(frozen=True)
@@ -44,15 +41,19 @@ class Decider:
     live: Live
     policy: str
     names_exactly: Callable[[ObjectKey], bool]
+    is_recreated: Callable[[ObjectKey], bool]
+    """Whether the request names an object as to be recreated."""
     is_tenant: bool
     since: str
     scaled: set[tuple[str, str]]
+    planned: Collection[ObjectKey] = ()
+    """What the plan will have written before."""
+    stopped: dict[ObjectKey, str] = field(default_factory=dict)
+    """Objects whose dry run a webhook did not answer → its name. Filled by `decide`."""
 
     def decide(self, entry: Entry, kind: ResourceType) -> Entry:
         """Give an entry its verdict, reason and diff."""
-        decided = self._blocked(entry, kind) or self._compare(entry, kind)
-        state = state_of(decided.verdict, live_uid=decided.live_uid, diff=decided.diff)
-        return replace(decided, state=state)
+        return decided(self._blocked(entry, kind) or self._compare(entry, kind))
 
     def _blocked(self, entry: Entry, kind: ResourceType) -> Entry | None:
         unreadable = self.live.unreadable.get(kind)
@@ -63,7 +64,7 @@ class Decider:
         scope = self.live.get(ObjectKey("", "Namespace", "", entry.target.namespace))
         if entry.target.kind == "Namespace" and not entry.target.group:
             scope = self.live.get(entry.target)
-        if scope is not None and field(scope, "metadata", "deletionTimestamp"):
+        if scope is not None and field_of(scope, "metadata", "deletionTimestamp"):
             return replace(
                 entry,
                 reason="NamespaceTerminating",
@@ -71,13 +72,13 @@ class Decider:
                 hint="let it end, or remove what holds it, then restore again",
             )
         there = self.live.get(entry.target)
-        if there is not None and field(there, "metadata", "deletionTimestamp"):
-            finalizers = ", ".join(field(there, "metadata", "finalizers", default=[])) or "its end"
+        if there is not None and field_of(there, "metadata", "deletionTimestamp"):
+            finalizers = ", ".join(field_of(there, "metadata", "finalizers", default=[]))
             return replace(
                 entry,
                 live_uid=uid_of(there),
                 reason="BeingDeleted",
-                message=f"the live object is being deleted; it waits for {finalizers}",
+                message=f"the live object is being deleted; it waits for {finalizers or 'its end'}",
             )
         if self.is_tenant and not kind.namespaced and entry.target.kind != "Namespace":
             return replace(
@@ -101,64 +102,98 @@ class Decider:
         diff = differences(there, wanted)
         if not diff:
             return replace(entry, verdict="unchanged", reason="AsCaptured")
-        judged, refusal = self._judge(kind, wanted)
+        judged, objection = self._try_replace(entry, kind, wanted)
         if judged is not None and not differences(there, judged):
             return replace(entry, verdict="unchanged", reason="OnlyDefaultsDiffer")
-        return self._conflict(replace(entry, diff=tuple(diff)), there, kind, refusal)
+        spared = spared_in(desired, there, wanted, is_scaled=is_scaled)
+        entry = replace(entry, diff=tuple(diff), spared=spared, is_tried=judged is not None)
+        return self._conflict(entry, there, kind, objection)
 
     def _create(self, entry: Entry, kind: ResourceType) -> Entry:
         created = replace(entry, verdict="create", reason="Absent")
         space = ObjectKey("", "Namespace", "", entry.target.namespace)
         if entry.target.namespace and self.live.get(space) is None:
             return created
-        assert entry.desired is not None
-        try:
-            self.cluster.create(
-                kind, without_pending_owners(entry.desired), manager=FIELD_MANAGER, dry_run=True
-            )
-        except (InvalidError, ForbiddenError) as error:
-            return replace(entry, reason=error.reason, message=error.message, hint=error.hint)
-        except (ApiError, TransientError):
-            # The dry run itself is not possible (a kind to come, a webhook that is away): the write decides.
-            return created
-        return created
+        objection, is_tried = self._try_create(entry, kind)
+        if objection is None:
+            return replace(created, is_tried=is_tried)
+        return _blocked_by(entry, objection)
 
-    def _judge(
-        self, kind: ResourceType, wanted: Manifest
-    ) -> tuple[Manifest | None, ApiError | None]:
+    def _try_create(self, entry: Entry, kind: ResourceType) -> tuple[Objection | None, bool]:
+        """Ask the server whether it would take an object: what it objects to, and whether it took it."""
+        assert entry.desired is not None
+        sent = without_pending_owners(entry.desired)
+        try:
+            self.cluster.create(kind, sent, manager=FIELD_MANAGER, dry_run=True)
+        except AlreadyExistsError:
+            return None, True
+        except ReconcilerError as error:
+            objection = self._heard(entry, error)
+            is_open = objection is not None and objection.reason == "Forbidden"
+            return (None if is_open and self._is_early(entry) else objection), False
+        return None, True
+
+    def _try_replace(
+        self, entry: Entry, kind: ResourceType, wanted: Manifest
+    ) -> tuple[Manifest | None, Objection | None]:
         """Ask the server what a replace would give, or why it would refuse."""
         sent = without_pending_owners(wanted)
         try:
             return self.cluster.replace(kind, sent, manager=FIELD_MANAGER, dry_run=True), None
-        except (InvalidError, ForbiddenError) as error:
-            return None, error
-        except (ApiError, TransientError):
-            return None, None
+        except ReconcilerError as error:
+            objection = self._heard(entry, error)
+            if objection is not None and isinstance(error, InvalidError):
+                # Nothing else tells "never" from "not like this": would it be taken as a new object?
+                hindrance, _ = self._try_create(entry, kind)
+                if hindrance is None or hindrance.reason in _FREED:
+                    objection = replace(objection, reason="Immutable")
+            return None, objection
+
+    def _heard(self, entry: Entry, error: ReconcilerError) -> Objection | None:
+        """What an error says about an object; a webhook that does not answer is settled later."""
+        objection = objection_of(error)
+        if objection is not None and objection.reason == UNAVAILABLE:
+            self.stopped[entry.target] = objection.webhook
+            return None
+        return objection
+
+    def _is_early(self, entry: Entry) -> bool:
+        """Whether something that the plan writes first is still missing, and may be why it was refused."""
+        spec = pod_spec_of(entry.desired or {}) or {}
+        classes = (
+            ("scheduling.k8s.io", "PriorityClass", spec.get("priorityClassName")),
+            ("node.k8s.io", "RuntimeClass", spec.get("runtimeClassName")),
+        )
+        needs = [*entry.needs, *(ObjectKey(g, k, "", name) for g, k, name in classes if name)]
+        return any(key in self.planned and self.live.get(key) is None for key in needs)
 
     def _conflict(
-        self, entry: Entry, there: Manifest, kind: ResourceType, refusal: ApiError | None
+        self, entry: Entry, there: Manifest, kind: ResourceType, objection: Objection | None
     ) -> Entry:
         policy = self.policy
-        made_at = str(field(there, "metadata", "creationTimestamp", default=""))
-        if self.since and made_at >= self.since:
-            policy = "update"
-        is_named = self.names_exactly(entry.target)
-        if not kind.namespaced and (entry.target.kind == _CRD or not is_named):
+        made_at = str(field_of(there, "metadata", "creationTimestamp", default=""))
+        is_resumed = bool(self.since) and made_at >= self.since
+        is_listed = self.is_recreated(entry.target) and not is_resumed
+        is_tenants = self.is_tenant and not kind.namespaced
+        is_named = self.names_exactly(entry.target) and entry.target.kind != _CRD
+        if not kind.namespaced and (is_tenants or not (is_named or is_listed)):
             return replace(
                 entry,
                 verdict="skip",
                 reason="ExistsInCluster",
                 message="objects of the cluster are created only if absent",
             )
-        match policy:
+        if is_listed:
+            return self._recreate(entry, there, kind)
+        match "update" if is_resumed else policy:
             case "skip":
                 return replace(
                     entry, verdict="skip", reason="Exists", message="it exists and differs"
                 )
             case "update":
-                return self._update(entry, refusal)
+                return self._update(entry, there, objection)
             case "recreate":
-                return self._recreate(entry, there, is_named=is_named)
+                return self._recreate(entry, there, kind)
         return replace(
             entry,
             reason="Conflict",
@@ -166,40 +201,59 @@ class Decider:
             hint="set onConflict to skip, update or recreate",
         )
 
-    def _update(self, entry: Entry, refusal: ApiError | None) -> Entry:
-        if refusal is None:
+    def _update(self, entry: Entry, there: Manifest, objection: Objection | None) -> Entry:
+        closed = immutable_paths(entry.target, there, entry.diff)
+        hint = f"onConflict: recreate, or {named(entry.target)} under spec.recreate, deletes it and creates it again"
+        if objection is None and (entry.is_tried or not closed):
             return replace(entry, verdict="update", reason="Differs")
-        is_refused = isinstance(refusal, InvalidError)
-        return replace(
-            entry,
-            reason="Immutable" if is_refused else refusal.reason,
-            message=refusal.message,
-            hint=_RECREATE_HINT if is_refused else refusal.hint,
-        )
+        if objection is None:
+            message = f"no update can change {', '.join(closed[:5])}"
+            return replace(entry, reason="Immutable", message=message, hint=hint)
+        if objection.reason == "Immutable":
+            return replace(entry, reason="Immutable", message=objection.message, hint=hint)
+        return _blocked_by(entry, objection)
 
-    def _recreate(self, entry: Entry, there: Manifest, *, is_named: bool) -> Entry:
+    def _recreate(self, entry: Entry, there: Manifest, kind: ResourceType) -> Entry:
         key = entry.target
-        if key.kind in _NEVER_RECREATED:
+        entry = replace(entry, spared=())
+        is_listed = self.is_recreated(key)
+        is_space = (key.group, key.kind) == ("", "Namespace")
+        if (is_space or key.kind == _CRD) and not is_listed:
             return replace(
                 entry,
                 reason="NeverRecreated",
                 message="deleting it would delete everything in it",
-                hint="delete it yourself if that is meant, then restore again",
+                hint=f"name {named(key)} under spec.recreate if that is meant",
             )
-        is_claim = key.kind == "PersistentVolumeClaim" and not key.group
-        if is_claim and field(there, "spec", "volumeName") and not is_named:
+        is_claim = (key.group, key.kind) == ("", "PersistentVolumeClaim")
+        if is_claim and field_of(there, "spec", "volumeName") and not is_listed:
             return replace(
                 entry,
                 reason="ClaimBound",
                 message="deleting the claim would delete its volume",
-                hint=f"name {key.name} under include.objects to have it deleted and made again",
+                hint=f"name {named(key)} under spec.recreate to have it deleted and made again",
             )
-        return replace(entry, verdict="recreate", reason="Differs")
+        if (key.group, key.kind) == ("", "Service") and entry.desired is not None:
+            entry = replace(entry, desired=with_ports_of(entry.desired, there))
+        objection, _ = self._try_create(entry, kind)
+        if objection is not None and objection.reason not in _FREED:
+            return _blocked_by(entry, objection)
+        return replace(entry, verdict="recreate", reason="Differs", is_tried=objection is None)
+
+
+def named(key: ObjectKey) -> str:
+    """An object as `spec.recreate` names it: `Kind.group/name`."""
+    kind = f"{key.kind}.{key.group}" if key.group else key.kind
+    return f"{kind}/{key.name}"
+
+
+def _blocked_by(entry: Entry, objection: Objection) -> Entry:
+    return replace(entry, reason=objection.reason, message=objection.message, hint=objection.hint)
 
 
 def without_pending_owners(manifest: Manifest) -> Manifest:
     """The manifest without references to owners that are not there yet; the argument is not changed."""
-    owners: list[dict[str, Any]] = field(manifest, "metadata", "ownerReferences", default=[])
+    owners: list[dict[str, Any]] = field_of(manifest, "metadata", "ownerReferences", default=[])
     if all(owner.get("uid") for owner in owners):
         return manifest
     metadata = {k: v for k, v in manifest["metadata"].items() if k != "ownerReferences"}
@@ -212,12 +266,12 @@ def without_pending_owners(manifest: Manifest) -> Manifest:
 def _waits_for(namespace: Manifest) -> str:
     """What a terminating namespace waits for, as the server says."""
     finalizers = [
-        *field(namespace, "spec", "finalizers", default=[]),
-        *field(namespace, "metadata", "finalizers", default=[]),
+        *field_of(namespace, "spec", "finalizers", default=[]),
+        *field_of(namespace, "metadata", "finalizers", default=[]),
     ]
     remaining = [
         str(condition.get("message", ""))
-        for condition in field(namespace, "status", "conditions", default=[])
+        for condition in field_of(namespace, "status", "conditions", default=[])
         if condition.get("status") == "True" and "Remaining" in str(condition.get("type"))
     ]
     text = ", ".join([*(f"finalizer {name}" for name in finalizers), *remaining])

@@ -35,6 +35,10 @@ class Draft:
     ended: tuple[str, str, str] | None = None
     """(verdict, reason, message) when it is decided already."""
 
+    def note(self, text: str) -> None:
+        """Say something about the object in the plan."""
+        self.notes = (*self.notes, text)
+
 
 def make_drafts(
     captured: Sequence[tuple[ObjectKey, Manifest]],

@@ -2,7 +2,8 @@
 
 A kind is listed in its namespace where many of its objects are wanted, and read one by one otherwise, a few
 at a time side by side. A kind that cannot be read does not stop the plan: its entries are blocked and say
-why. Faults that may pass are raised, since a plan made from half a view would be wrong.
+why; so does one whose conversion webhook is dead. Faults that may pass are raised, since a plan made from half a
+view would be wrong.
 """
 
 from __future__ import annotations
@@ -13,26 +14,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from reconciler.cluster.port import ApiError, Cluster, Discovery, NotFoundError, ResourceType
-from reconciler.errors import TransientError
-from reconciler.objects import LABEL_MANAGED, Manifest, ObjectKey, labels_of, owners_of
+from reconciler.errors import ReconcilerError, TransientError
+from reconciler.objects import Manifest, ObjectKey
 from reconciler.objects import field as field_of
+from reconciler.restore.extras import NEVER_TOLD
+from reconciler.restore.objection import (
+    UNAVAILABLE,
+    WebhookUnavailableError,
+    is_conversion_down,
+)
 from reconciler.restore.order import claims_of
 
 READERS = 8
 _SINGLE_READS_MAX = 4
 _PASSES = 3
-_MADE_BY_SERVERS = frozenset(
-    {
-        ("", "Event"),
-        ("events.k8s.io", "Event"),
-        ("", "Endpoints"),
-        ("discovery.k8s.io", "EndpointSlice"),
-        ("coordination.k8s.io", "Lease"),
-        ("apps", "ControllerRevision"),
-        ("metrics.k8s.io", "PodMetrics"),
-    }
-)
-_GIVEN = frozenset({("ServiceAccount", "default"), ("ConfigMap", "kube-root-ca.crt")})
 
 
 @dataclass
@@ -40,7 +35,7 @@ class Live:
     """What was read: objects by key, and kinds that could not be read with why."""
 
     objects: dict[ObjectKey, Manifest] = field(default_factory=dict)
-    unreadable: dict[ResourceType, ApiError] = field(default_factory=dict)
+    unreadable: dict[ResourceType, ReconcilerError] = field(default_factory=dict)
 
     def get(self, key: ObjectKey) -> Manifest | None:
         """A live object."""
@@ -51,14 +46,6 @@ class Live:
         for key, manifest in self.objects.items():
             if (key.group, key.kind, key.namespace) == (group, kind, namespace):
                 yield manifest
-
-    def extras(self, known: set[ObjectKey], namespace: str) -> list[ObjectKey]:
-        """Objects of a namespace beyond `known`, what controllers and servers make aside."""
-        return sorted(
-            key
-            for key, manifest in self.objects.items()
-            if key.namespace == namespace and key not in known and not _is_made(key, manifest)
-        )
 
     def users_of(self, claim: str, namespace: str) -> list[Manifest]:
         """Pods that mount a claim and have not ended."""
@@ -117,7 +104,7 @@ def listable(discovery: Discovery) -> list[ResourceType]:
         for kind in discovery.preferred()
         if kind.namespaced
         and {"list", "create"} <= kind.verbs
-        and (kind.group, kind.kind) not in _MADE_BY_SERVERS
+        and (kind.group, kind.kind) not in NEVER_TOLD
     ]
 
 
@@ -133,7 +120,10 @@ def _lister(cluster: Cluster, live: Live, kind: ResourceType, namespace: str) ->
             except ApiError as error:
                 live.unreadable[kind] = error
                 return
-            except TransientError:
+            except TransientError as error:
+                if is_conversion_down(error):
+                    live.unreadable[kind] = _unconverted(error)
+                    return
                 if attempt == _PASSES:
                     raise
                 continue
@@ -151,15 +141,21 @@ def _getter(cluster: Cluster, live: Live, kind: ResourceType, key: ObjectKey) ->
         except ApiError as error:
             live.unreadable[kind] = error
             return
+        except TransientError as error:
+            if not is_conversion_down(error):
+                raise
+            live.unreadable[kind] = _unconverted(error)
+            return
         if found is not None:
             live.objects[key] = found
 
     return work
 
 
-def _is_made(key: ObjectKey, manifest: Manifest) -> bool:
-    if any(owner.get("controller") for owner in owners_of(manifest)):
-        return True
-    is_ours = LABEL_MANAGED in labels_of(manifest)
-    is_token = manifest.get("type") == "kubernetes.io/service-account-token"
-    return is_ours or is_token or (not key.group and (key.kind, key.name) in _GIVEN)
+def _unconverted(error: TransientError) -> WebhookUnavailableError:
+    """A kind whose stored objects only a webhook can turn into what is asked for."""
+    return WebhookUnavailableError(
+        error.message,
+        hint="bring up the pods of the CRD's conversion webhook, then restore again",
+        reason=UNAVAILABLE,
+    )

@@ -1,26 +1,24 @@
 """Makes the plan: reads the restore point, brings each object up to date, compares it with the target.
 
-The steps, in this order: select → strip → transform → owners → read live → decide → contents → check limits.
-Nothing is written; the server's own dry run is the judge of what would be refused and of what differs only
-by defaults. The same code makes the plan that a person reads and the one that is carried out.
+The steps, in this order: select → strip → transform → read live → owners, addresses, sizes → decide → dead webhooks →
+what recreations take along → pods → field owners → contents → warnings → check limits. Nothing is written; the server's
+own dry run is the judge of what would be refused and of what differs only by defaults. The same code makes the plan
+that a person reads and the one that is carried out.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from reconciler.cluster.port import Cluster, Discovery
-from reconciler.kinds.request import Limits
-from reconciler.objects import (
-    ObjectKey,
-    canonical,
-    field,
-    owners_of,
-)
+from reconciler.objects import ObjectKey, canonical, field, join_api_version
+from reconciler.restore.addresses import settle_addresses
+from reconciler.restore.compare import replacement_for
 from reconciler.restore.contents import plan_contents
 from reconciler.restore.decide import Decider
 from reconciler.restore.draft import (
@@ -31,14 +29,55 @@ from reconciler.restore.draft import (
     settle_kinds,
     settle_owners,
 )
-from reconciler.restore.entry import Entry, Extra, Plan
-from reconciler.restore.live import READERS, Live, listable, read_live, target_of
-from reconciler.restore.order import level_of, needs_of, owner_keys
-from reconciler.restore.ownership import ownership_of
+from reconciler.restore.entry import WRITES, Entry, Extra, Plan, decided
+from reconciler.restore.extras import extras_of
+from reconciler.restore.finalizers import note_orphaned_finalizers
+from reconciler.restore.gates import read_gates
+from reconciler.restore.limits import refusals_of
+from reconciler.restore.live import READERS, Live, target_of
+from reconciler.restore.obstacles import Obstacles, kinds_of
+from reconciler.restore.order import level_of, needs_of
+from reconciler.restore.ownership import is_unsettled, ownership_of
+from reconciler.restore.pods import PODS_REFUSED, judge_pods
+from reconciler.restore.quota import quota_warnings
 from reconciler.restore.request import FoundPoint, RestoreRequest
-from reconciler.restore.selection import Selection
+from reconciler.restore.selection import Recreations, Selection
+from reconciler.restore.size import fit
+from reconciler.restore.survey import survey
+from reconciler.restore.sweep import sweep
 from reconciler.transform.migrate import extend_discovery
 from reconciler.transform.pipeline import Pipeline
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """What every step of one plan looks at."""
+
+    request: RestoreRequest
+    found: FoundPoint
+    cluster: Cluster
+    discovery: Discovery
+    """What the target serves."""
+    wide: Discovery
+    """The same with what the plan's CRDs will serve."""
+    selection: Selection
+    recreations: Recreations
+    since: str
+
+    @property
+    def home(self) -> str:
+        """The captured namespace."""
+        return self.found.name.namespace
+
+    @property
+    def into(self) -> str:
+        """The target namespace."""
+        return self.request.spec.to.namespace or self.home
+
+    @property
+    def is_whole_namespace(self) -> bool:
+        """Whether the plan is of all that was captured of a whole namespace."""
+        return self.selection.is_whole and self.found.name.application == "_"
 
 
 def build_plan(
@@ -65,35 +104,35 @@ def build_plan(
         UsageError: the request names contents that the point has not.
         TransientError: the target could not be read now.
     """
-    selection = Selection(request.spec.include)
-    home = found.name.namespace
-    into = request.spec.to.namespace or home
-    drafts = _drafts(request, found=found, discovery=discovery, selection=selection, now=now)
-    live = _read(
-        cluster, drafts, discovery=discovery, namespace=into, found=found, whole=selection.is_whole
-    )
-    settle_owners(drafts, live)
-    data_services = {
-        content.workload for content in found.point.contents if content.blueprint is not None
-    }
-    decider = Decider(
+    captured = list(found.store.objects(found.name.domain, found.point.table))
+    definitions = [manifest for key, manifest in captured if (key.group, key.kind) == DEFINITION]
+    scene = _Scene(
+        request=request,
+        found=found,
         cluster=cluster,
-        live=live,
-        policy=request.spec.on_conflict,
-        names_exactly=selection.names_exactly,
-        is_tenant=bool(request.namespace),
+        discovery=discovery,
+        wide=extend_discovery(discovery, definitions),
+        selection=Selection(request.spec.include),
+        recreations=Recreations(request.spec.recreate),
         since=since,
-        scaled=live.scaled(into) | _planned_targets(drafts),
     )
-    with ThreadPoolExecutor(READERS) as pool:
-        entries = list(pool.map(lambda draft: _decide(draft, decider, data_services), drafts))
-    entries.sort(key=lambda entry: (entry.level, entry.target))
+    drafts = _drafts(scene, captured, now)
+    live = survey(
+        cluster,
+        drafts,
+        discovery=discovery,
+        namespace=scene.into,
+        contents=found.point.contents,
+        is_whole=scene.is_whole_namespace,
+    )
+    _settle(scene, drafts, live)
+    entries, warnings = _entries(scene, drafts, live)
     contents = plan_contents(
         found.point.contents,
-        named=selection.contents(found.point.contents),
-        is_whole=selection.is_whole,
+        named=scene.selection.contents(found.point.contents),
+        is_whole=scene.selection.is_whole,
         entries=entries,
-        home=(home, into),
+        home=(scene.home, scene.into),
         live=live,
         policy=request.spec.on_conflict,
         since=since,
@@ -104,34 +143,84 @@ def build_plan(
         cluster=cluster.name,
         entries=tuple(entries),
         contents=tuple(contents),
-        extras=_extras(live, drafts, into, found) if selection.is_whole else (),
-        warnings=tuple(_warnings(found, selection, live)),
+        extras=_extras(scene, live, drafts, entries),
+        warnings=(*_warnings(scene, live, entries), *warnings),
         context=_context(request, cluster=cluster, discovery=discovery, now=now),
     )
-    return plan if since else replace(plan, refusals=tuple(_refusals(plan, request)))
+    return plan if since else replace(plan, refusals=tuple(refusals_of(plan, request.spec)))
 
 
 def _drafts(
-    request: RestoreRequest,
-    *,
-    found: FoundPoint,
-    discovery: Discovery,
-    selection: Selection,
-    now: datetime,
+    scene: _Scene, captured: Sequence[tuple[ObjectKey, dict[str, Any]]], now: datetime
 ) -> list[Draft]:
-    captured = list(found.store.objects(found.name.domain, found.point.table))
-    home = found.name.namespace
-    into = request.spec.to.namespace or home
-    wide = extend_discovery(
-        discovery, [manifest for key, manifest in captured if (key.group, key.kind) == DEFINITION]
-    )
+    home, into = scene.home, scene.into
     transforms = Pipeline(
-        request.transforms, discovery=wide, now=now, namespaces={home: into} if home != into else {}
+        scene.request.transforms,
+        discovery=scene.wide,
+        now=now,
+        namespaces={home: into} if home != into else {},
     )
-    drafts = make_drafts(captured, selection=selection, transforms=transforms, home=home, into=into)
-    settle_kinds(drafts, wide)
-    add_namespace(drafts, into, discovery)
+    drafts = make_drafts(
+        captured, selection=scene.selection, transforms=transforms, home=home, into=into
+    )
+    settle_kinds(drafts, scene.wide)
+    add_namespace(drafts, into, scene.discovery)
     return drafts
+
+
+def _settle(scene: _Scene, drafts: list[Draft], live: Live) -> None:
+    """Bring drafts into the form in which they are compared and written."""
+    settle_owners(drafts, live)
+    settle_addresses(
+        drafts,
+        cluster=scene.cluster,
+        discovery=scene.discovery,
+        live=live.objects,
+        is_same_cluster=scene.found.name.domain == scene.cluster.uid(),
+    )
+    for draft in drafts:
+        fit(draft)
+    note_orphaned_finalizers(drafts, scene.wide)
+
+
+def _entries(scene: _Scene, drafts: list[Draft], live: Live) -> tuple[list[Entry], list[str]]:
+    """Decide every object; gives the entries in the order of writing, and what to warn of."""
+    data_services = {
+        content.workload for content in scene.found.point.contents if content.blueprint is not None
+    }
+    decider = Decider(
+        cluster=scene.cluster,
+        live=live,
+        policy=scene.request.spec.on_conflict,
+        names_exactly=scene.selection.names_exactly,
+        is_recreated=scene.recreations.has,
+        is_tenant=bool(scene.request.namespace),
+        since=scene.since,
+        scaled=live.scaled(scene.into) | _planned_targets(drafts),
+        planned={draft.target for draft in drafts if draft.ended is None},
+    )
+    with ThreadPoolExecutor(READERS) as pool:
+        entries = list(pool.map(lambda draft: _decide(draft, decider, data_services), drafts))
+    gates = read_gates(scene.cluster, scene.discovery, kinds=kinds_of(entries, scene.discovery))
+    obstacles = Obstacles(gates, entries, live, scene.wide, decider.stopped)
+    entries = sweep(
+        obstacles.settle(),
+        cluster=scene.cluster,
+        discovery=scene.discovery,
+        live=live,
+        is_named=scene.recreations.has,
+        obstacle=obstacles.refusal_of,
+    )
+    entries = judge_pods(entries, cluster=scene.cluster, discovery=scene.discovery, live=live)
+    by_target = {draft.target: draft for draft in drafts if draft.ended is None}
+    entries = [
+        _with_owners(scene, entry, by_target[entry.target], live)
+        if entry.target in by_target
+        else entry
+        for entry in entries
+    ]
+    entries.sort(key=lambda entry: (entry.level, entry.target))
+    return entries, obstacles.warnings()
 
 
 def _context(
@@ -150,54 +239,6 @@ def fingerprint_of(discovery: Discovery) -> str:
     """SHA-256 of what a server serves, in hex."""
     served = sorted(f"{kind.api_version}/{kind.kind}" for kind in discovery.types)
     return hashlib.sha256(canonical(served)).hexdigest()
-
-
-def _read(
-    cluster: Cluster,
-    drafts: list[Draft],
-    *,
-    discovery: Discovery,
-    namespace: str,
-    found: FoundPoint,
-    whole: bool,
-) -> Live:
-    wanted = {
-        draft.target: draft.kind
-        for draft in drafts
-        if draft.kind is not None
-        and discovery.find(draft.kind.group, draft.kind.kind, draft.kind.version)
-    }
-    for draft in drafts:
-        for reference in owners_of(draft.captured):
-            for key in owner_keys(reference, draft.target.namespace):
-                kind = discovery.find(key.group, key.kind)
-                if kind is not None and kind.namespaced == bool(key.namespace):
-                    wanted.setdefault(key, kind)
-    for content in found.point.contents:
-        key = _content_target(content.name, content.workload, namespace)
-        kind = discovery.find(key.group, key.kind)
-        if kind is not None:
-            wanted.setdefault(key, kind)
-    listed = [
-        (kind, namespace)
-        for group, name in (("", "Pod"), ("autoscaling", "HorizontalPodAutoscaler"))
-        if (kind := discovery.find(group, name)) is not None
-    ]
-    if whole and found.name.application == "_":
-        planned = {(kind.group, kind.kind) for kind in wanted.values()}
-        listed += [
-            (kind, namespace)
-            for kind in listable(discovery)
-            if (kind.group, kind.kind) not in planned
-        ]
-        listed += [(kind, namespace) for kind in wanted.values() if kind.namespaced]
-    return read_live(cluster, wanted=wanted, listed=listed)
-
-
-def _content_target(name: str, workload: str, namespace: str) -> ObjectKey:
-    if workload:
-        return replace(ObjectKey.parse(workload), namespace=namespace)
-    return ObjectKey("", "PersistentVolumeClaim", namespace, name.removeprefix("volume/"))
 
 
 def _planned_targets(drafts: list[Draft]) -> set[tuple[str, str]]:
@@ -230,58 +271,68 @@ def _decide(draft: Draft, decider: Decider, data_services: set[str]) -> Entry:
     needs = [*needs_of(draft.desired)]
     entry = replace(
         entry,
-        ownership=ownership_of(draft.captured, draft.desired),
         needs=tuple(dict.fromkeys(key for key in needs if key != draft.target)),
     )
     return decider.decide(entry, draft.kind)
 
 
-def _extras(live: Live, drafts: list[Draft], into: str, found: FoundPoint) -> tuple[Extra, ...]:
-    if found.name.application != "_":
+def _with_owners(scene: _Scene, entry: Entry, draft: Draft, live: Live) -> Entry:
+    """Settle who owns the fields of an object once it is written."""
+    if entry.desired is None or entry.verdict not in {*WRITES, "unchanged"}:
+        return entry
+    there = live.get(entry.target)
+    key = entry.target
+    served = [
+        join_api_version(key.group, version) for version in scene.wide.versions(key.group, key.kind)
+    ]
+    if entry.verdict == "update" and there is not None:
+        wanted = replacement_for(entry.desired, there, is_scaled=entry.is_scaled)
+        ownership = ownership_of(
+            draft.captured, entry.desired, served=served, live=there, replacement=wanted
+        )
+    else:
+        ownership = ownership_of(draft.captured, entry.desired, served=served)
+    entry = replace(entry, ownership=ownership)
+    if scene.since and entry.verdict == "unchanged" and there is not None:
+        made_at = str(field(there, "metadata", "creationTimestamp", default=""))
+        if made_at >= scene.since and is_unsettled(ownership, there):
+            # The attempt died between writing the object and giving its fields back.
+            return decided(entry, verdict="update", reason="OwnersPending")
+    return entry
+
+
+def _extras(
+    scene: _Scene, live: Live, drafts: list[Draft], entries: Sequence[Entry]
+) -> tuple[Extra, ...]:
+    if not scene.is_whole_namespace:
         return ()
     known = {draft.target for draft in drafts}
+    # What goes with something that is recreated is told there: it is not left alone.
+    known.update(key for entry in entries for key in entry.deletes)
+    for outcome in scene.found.point.record.get("outcomes") or []:
+        item = str(outcome.get("item", ""))
+        if outcome.get("result") == "Skipped" and item.count("/") == 3:
+            key = ObjectKey.parse(item)
+            known.add(replace(key, namespace=scene.into) if key.namespace else key)
     return tuple(
         Extra(key, str(field(live.objects[key], "metadata", "creationTimestamp", default="")))
-        for key in live.extras(known, into)
+        for key in extras_of(live.objects, namespace=scene.into, known=known)
     )
 
 
-def _warnings(found: FoundPoint, selection: Selection, live: Live) -> list[str]:
-    warnings = selection.warnings()
-    phase = found.point.record.get("phase")
+def _warnings(scene: _Scene, live: Live, entries: Sequence[Entry]) -> list[str]:
+    warnings = scene.selection.warnings()
+    warnings += scene.recreations.warnings(entry.target for entry in entries)
+    phase = scene.found.point.record.get("phase")
     if phase and phase != "Succeeded":
         warnings.append(f"the restore point is {phase}: not everything was captured")
     warnings += [
         f"{kind} cannot be read: {error.message}" for kind, error in live.unreadable.items()
     ]
-    return warnings
-
-
-def _refusals(plan: Plan, request: RestoreRequest) -> list[str]:
-    refusals = []
-    counts = plan.verdicts()
-    conflicts = [entry.target for entry in plan.entries if entry.reason == "Conflict"]
-    filled = [entry.name for entry in plan.contents if entry.reason == "Conflict"]
-    if conflicts or filled:
-        named = ", ".join([*map(str, conflicts), *filled][:5])
-        refusals.append(
-            f"onConflict is fail, and {len(conflicts)} objects and {len(filled)} contents are there: {named}"
-        )
-    limits: Limits = request.spec.limits
-    for name, most in (
-        ("create", limits.create),
-        ("update", limits.update),
-        ("recreate", limits.recreate),
-    ):
-        needed = sum(1 for entry in plan.entries if entry.verdict == name)
-        if most is not None and needed > most:
-            refusals.append(f"limits.{name} is {most}, the plan needs {needed}")
-    deleted = sum(1 for entry in plan.entries if entry.verdict == "recreate")
-    if limits.delete is not None and limits.recreate is None and deleted > limits.delete:
-        refusals.append(f"limits.delete is {limits.delete}, recreating needs {deleted}")
-    if request.spec.plan_digest not in (None, plan.digest):
-        refusals.append(
-            f"the plan has drifted: asked for {str(request.spec.plan_digest)[:12]}, now {plan.digest[:12]} "
-            f"({', '.join(f'{count} {name}' for name, count in counts.items())})"
-        )
-    return refusals
+    warnings += [
+        f"{entry.target}: {note}"
+        for entry in entries
+        for note in entry.notes
+        if note.startswith(PODS_REFUSED)
+    ]
+    return warnings + quota_warnings(entries, live=live, discovery=scene.wide, namespace=scene.into)

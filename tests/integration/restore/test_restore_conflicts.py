@@ -419,7 +419,7 @@ def test_autoscaled_replicas_are_left_alone(rescue):
 
 
 def test_bound_claims_are_recreated_only_when_named(rescue):
-    """A pattern is not enough to have a volume deleted."""
+    """To be included is not enough to have a volume deleted."""
     town = rescue.town
     spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
     town.create(
@@ -432,13 +432,12 @@ def test_bound_claims_are_recreated_only_when_named(rescue):
         ),
         "the claim is bound",
     )
-    rule = {"kinds": ["PersistentVolumeClaim"], "names": ["da*"]}
     rescue.capture(policy=policy("p", capture={"volumes": [{"where": "true", "action": "skip"}]}))
     town.patch("v1", "PersistentVolumeClaim", "data", {"metadata": {"labels": {"x": "y"}}})
-    loose = request(onConflict="recreate", include={"objects": [rule], "contents": []})
-    exact = request(
-        onConflict="recreate", include={"objects": [{**rule, "names": ["data"]}], "contents": []}
-    )
+    rule = {"kinds": ["PersistentVolumeClaim"], "names": ["data"]}
+    part = {"objects": [rule], "contents": []}
+    loose = request(onConflict="recreate", include=part)
+    exact = request(recreate=["PersistentVolumeClaim/data"], include=part)
 
     assert verdicts(rescue.plan(loose))["PersistentVolumeClaim/data"] == ("blocked", "ClaimBound")
     assert verdicts(rescue.plan(exact))["PersistentVolumeClaim/data"] == ("recreate", "Differs")

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from reconciler.store.port import Fault, PointName, Store
 
 
+LEDGER = "ledger"
+"""Where a fault is that lies in no location."""
+
+
 def read_share(_ctx: click.Context, _param: click.Parameter, value: str) -> float:
     """Read `10%` or `0.1` as a share.
 
@@ -96,12 +100,20 @@ def command(
         )
     else:
         for fault_item in faults:
-            if fault_item["location"] == "ledger":
+            if fault_item["location"] == LEDGER:
                 click.echo(f"ledger: {fault_item['object']}: {fault_item['problem']}")
     click.echo(f"{checked} locations checked, {len(faults)} faults", err=True)
-    if faults:
+    # A record that is at fault concerns no point in a location; all else is content that is damaged or gone.
+    records = [one for one in faults if one["location"] == LEDGER and not one["points"]]
+    if len(records) < len(faults):
         click.echo(
             "next: restore affected points from another location, and look for what damaged it",
+            err=True,
+        )
+    if records:
+        click.echo(
+            "next: compare the ledger with another clone of it (git log, git fsck), and find out who "
+            "pushed; its restore points stay readable with --location URL",
             err=True,
         )
     return 1 if faults else unread[0].exit_code if unread else 0
@@ -134,7 +146,7 @@ def _stores(
         from reconciler.ledger.chain import verify_chain
 
         faults.extend(
-            {"location": "ledger", "object": parts.ledger.branch, "problem": problem, "points": []}
+            {"location": LEDGER, "object": parts.ledger.branch, "problem": problem, "points": []}
             for problem in verify_chain(parts.ledger.view())
         )
         faults.extend(_lost(parts, desired))
@@ -172,7 +184,7 @@ def _lost(parts: Parts, desired: Desired) -> Iterator[dict[str, Any]]:
                     and (ref.domain, path) not in present
                 ):
                     yield {
-                        "location": "ledger",
+                        "location": LEDGER,
                         "object": path,
                         "problem": f"recorded, and location {name} has it no more",
                         "points": [path],

@@ -60,6 +60,8 @@ class TestVerify:
         answer = hall("verify", "shop/_/latest", "--read-data", "100%")
         assert answer.code == 1
         assert "packs/" in answer.out
+        assert "from another location" in answer.err
+        assert "another clone" not in answer.err
 
     def test_an_edited_manifest_in_the_ledger(self, hall):
         """A restore point's manifest that somebody edited on the ledger branch is named."""
@@ -69,6 +71,8 @@ class TestVerify:
         assert answer.code == 1
         assert path in answer.out
         assert "rewritten" in answer.out
+        assert "another clone" in answer.err
+        assert "from another location" not in answer.err
 
     def test_a_location_that_is_gone_does_not_hide_the_ledger(self, hall):
         """With the location away the ledger is checked all the same, and the location is named."""

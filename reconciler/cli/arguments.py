@@ -41,8 +41,8 @@ def parse_application(text: str) -> Application:
     return found
 
 
-def check_namespace(name: str) -> None:
-    """Check that a name can be that of a namespace.
+def check_namespace(name: str, *, option: str = "namespace") -> None:
+    """Check that a name can be that of a namespace; `option` is where it was typed.
 
     Raises:
         UsageError: it cannot.
@@ -51,7 +51,7 @@ def check_namespace(name: str) -> None:
 
     if len(name) > NAMESPACE_MAX or re.fullmatch(DNS_LABEL, name) is None:
         raise UsageError(
-            f"read namespace {name[:80]!r}: not a name",
+            f"read {option} {name[:80]!r}: not a name of a namespace",
             hint="use lower-case letters, digits and '-', as Kubernetes does",
         )
 

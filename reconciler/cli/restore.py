@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from reconciler.cli.arguments import EXIT_CODES
+from reconciler.cli.arguments import EXIT_CODES, check_namespace
 from reconciler.cli.output import CLI_VERSION
 from reconciler.errors import RefusedError, UsageError
 
@@ -20,12 +20,27 @@ if TYPE_CHECKING:
     from reconciler.restore.request import RestoreRequest
 
 
+def read_target(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    """Read `--to`.
+
+    Raises:
+        UsageError: it can be the name of no namespace.
+    """
+    if value is not None:
+        check_namespace(value, option="--to")
+    return value
+
+
 def request_options(function: Any) -> Any:
     """Options that make a request of a POINT."""
     for option in reversed(
         [
             click.option(
-                "--to", "to_namespace", metavar="NAMESPACE", help="Into another namespace."
+                "--to",
+                "to_namespace",
+                metavar="NAMESPACE",
+                callback=read_target,
+                help="Into another namespace.",
             ),
             click.option(
                 "--from-cluster", metavar="NAME", help="The cluster that the point is of."

@@ -70,14 +70,25 @@ def init(url: str, passphrase_file: Path | None) -> None:
 @command.command("list")
 @location_option
 @passphrase_option
-def list_(url: str, passphrase_file: Path | None) -> None:
-    """List the passphrases (never their text) that open the location."""
+def list_(url: str, passphrase_file: Path | None) -> int:
+    """List the passphrases (never their text) that open the location. Ends with 1 when none of them is sound."""
     from reconciler.store.keys import list_keys
     from reconciler.store.storage import open_storage
 
     _ = passphrase_file
-    for key in list_keys(open_storage(url)):
+    keys = list_keys(open_storage(url))
+    for key in keys:
         click.echo(str(key))
+    damaged = [key.id for key in keys if key.damage]
+    if not keys:
+        click.echo("next: no key is left: bring keys/ back from a copy of the location", err=True)
+    elif damaged:
+        click.echo(
+            f"next: bring keys/{damaged[0]} back from a copy of the location, or `reconciler keys add` "
+            "a passphrase anew and remove it",
+            err=True,
+        )
+    return int(len(damaged) == len(keys))
 
 
 @command.command("add")
@@ -90,9 +101,11 @@ def list_(url: str, passphrase_file: Path | None) -> None:
 )
 def add(url: str, passphrase_file: Path | None, new_passphrase_file: Path | None) -> None:
     """Add a passphrase; the present one must be given."""
-    from reconciler.store.keys import add_passphrase
+    from reconciler.store.keys import add_passphrase, require_ready
     from reconciler.store.storage import open_storage
 
+    storage = open_storage(url)
+    require_ready(storage)
     present = read_passphrase(passphrase_file, prompt="Present passphrase")
     if new_passphrase_file is not None:
         fresh = new_passphrase_file.read_text().removesuffix("\n")
@@ -100,7 +113,7 @@ def add(url: str, passphrase_file: Path | None, new_passphrase_file: Path | None
         fresh = click.prompt("New passphrase", hide_input=True, confirmation_prompt=True, err=True)
     else:
         raise UsageError("add passphrase: no new one given", hint="use --new-passphrase-file")
-    add_passphrase(open_storage(url), present, fresh)
+    add_passphrase(storage, present, fresh)
     click.echo("added", err=True)
 
 
@@ -110,8 +123,10 @@ def add(url: str, passphrase_file: Path | None, new_passphrase_file: Path | None
 @passphrase_option
 def remove(url: str, key: str, passphrase_file: Path | None) -> None:
     """Remove the passphrase KEY of `keys list`; never the last one."""
-    from reconciler.store.keys import remove_key
+    from reconciler.store.keys import remove_key, require_ready
     from reconciler.store.storage import open_storage
 
-    remove_key(open_storage(url), read_passphrase(passphrase_file), key)
+    storage = open_storage(url)
+    require_ready(storage)
+    remove_key(storage, read_passphrase(passphrase_file), key)
     click.echo("removed", err=True)

@@ -32,12 +32,15 @@ class StoredPoint:
 
 
 def open_location(url: str, passphrase_file: Path | None) -> Store:
-    """Open a location by URL and passphrase alone."""
+    """Open a location by URL and passphrase alone; one that is not there is told before the passphrase is asked for."""
     from reconciler.cli.keys import read_passphrase
     from reconciler.store.content import open_store
+    from reconciler.store.keys import require_ready
     from reconciler.store.storage import open_storage
 
-    return open_store(open_storage(url), read_passphrase(passphrase_file), clock=SystemClock())
+    storage = open_storage(url)
+    require_ready(storage)
+    return open_store(storage, read_passphrase(passphrase_file), clock=SystemClock())
 
 
 def store_items(url: str, passphrase_file: Path | None) -> list[dict[str, Any]]:

@@ -63,11 +63,15 @@ class KeySlot:
     """A passphrase's holder, as anyone may read it."""
 
     id: str
-    label: str
-    created_at: str
-    cost: Cost
+    label: str = ""
+    created_at: str = ""
+    cost: Cost = Cost()
+    damage: str = ""
+    """Why it opens nothing, whatever the passphrase; empty for a sound one."""
 
     def __str__(self) -> str:
+        if self.damage:
+            return f"{self.id}  DAMAGED: {self.damage}"
         return f"{self.id}  {self.created_at}  {self.label or 'passphrase'}"
 
 
@@ -158,6 +162,16 @@ def init_location(
         raise _is_location(storage) from error
 
 
+def require_ready(storage: Storage) -> None:
+    """Make sure that a location is there, before anybody is asked for its passphrase.
+
+    Raises:
+        LocationMissingError: it is not, or was never made ready.
+        FormatRefusedError: this version does not support its format.
+    """
+    _read_format(storage)
+
+
 def open_keys(storage: Storage, passphrase: str) -> LocationKeys:
     """Open the keys alone. Raises as `open_store`."""
     return open_location(storage, passphrase)[0]
@@ -204,27 +218,26 @@ def add_passphrase(
 
 
 def list_keys(storage: Storage) -> list[KeySlot]:
-    """The location's keys, oldest first; needs no passphrase.
+    """The location's keys, oldest first, damaged ones last; needs no passphrase.
 
     Raises:
         LocationMissingError: it was never made ready.
-        DamagedError: a key is damaged.
     """
     _, body = _read_format(storage)
-    slots = [
-        (e.name, envelope(storage.read(e.name), what=e.name)) for e in list(storage.entries(KEYS))
-    ]
-    found = [
-        KeySlot(
-            id=name.removeprefix(KEYS),
-            label=str(slot.get("label", "")),
-            created_at=str(slot.get("createdAt", "")),
-            cost=_cost(slot, what=name),
-        )
-        for name, slot in slots
-        if slot.get("location") == body.get("location")
-    ]
-    return sorted(found, key=lambda slot: (slot.created_at, slot.id))
+    found = []
+    for entry in list(storage.entries(KEYS)):
+        key = entry.name.removeprefix(KEYS)
+        try:
+            slot = envelope(storage.read(entry.name), what=entry.name)
+            if slot.get("location") != body.get("location"):
+                continue
+            cost = _cost(slot, what=entry.name)
+        except DamagedError as error:
+            found.append(KeySlot(key, damage=error.message))
+            continue
+        label, created_at = str(slot.get("label", "")), str(slot.get("createdAt", ""))
+        found.append(KeySlot(key, label=label, created_at=created_at, cost=cost))
+    return sorted(found, key=lambda slot: (bool(slot.damage), slot.created_at, slot.id))
 
 
 def remove_key(storage: Storage, passphrase: str, key: str) -> None:
@@ -235,10 +248,10 @@ def remove_key(storage: Storage, passphrase: str, key: str) -> None:
         RefusedError: it is the last one.
     """
     open_keys(storage, passphrase)
-    present = [slot.id for slot in list_keys(storage)]
-    if key not in present:
+    slots = list_keys(storage)
+    if key not in [slot.id for slot in slots]:
         raise UsageError(f"remove key {key[:80]}: there is none", hint="see `reconciler keys list`")
-    if len(present) == 1:
+    if [slot.id for slot in slots if not slot.damage] == [key]:
         raise RefusedError(
             f"remove key {key}: it is the last one, and without it nothing can be restored",
             hint="add another passphrase first",

@@ -8,7 +8,7 @@ CLUSTERS ?= 1
 CLUSTER_TESTS ?= tests/cluster tests/contract/cluster
 
 .PHONY: install install-dev demo test check fast static lock docs bench sim clean
-.PHONY: cluster-build cluster cluster-down test-cluster
+.PHONY: cluster-build cluster cluster-down test-cluster bench-cluster bench-recovery
 
 install: $(VENV)/.runtime          ## the environment in .venv, without the tools for development
 install-dev: $(VENV)/.dev          ## the same with the tools
@@ -65,6 +65,12 @@ docs: install-dev                  ## regenerate the reference pages from the mo
 
 bench: install-dev                 ## performance, as ratios in one run (docs/benchmarks.md)
 	$(BIN)/python -m bench
+
+bench-cluster: install-dev         ## captures and restores on a real API server, beside Velero's figures
+	$(BIN)/python -m tests.cluster.node run -- $(BIN)/python -m bench.cluster
+
+bench-recovery: install-dev        ## a database of 1,000,000 rows and 200 objects: destroyed, and back
+	$(BIN)/python -m tests.cluster.node run -- $(BIN)/python -m bench.recovery
 
 lock:                              ## pin the dependencies again (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml requirements/build.in -o requirements/runtime.txt

@@ -159,6 +159,7 @@ def fill(
     *,
     per_namespace: int,
     labels: dict[str, str] | None = None,
+    is_new: bool = True,
 ) -> None:
     """Create namespaces with objects of seven kinds in equal shares; ConfigMaps have 2 kB."""
     discovery = cluster.discover()
@@ -168,7 +169,8 @@ def fill(
         cluster.create(types[manifest["kind"]], manifest, manager="kubectl-client-side-apply")
 
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(one, (_namespace(name, labels or {}) for name in names)))
+        if is_new:
+            list(pool.map(one, (_namespace(name, labels or {}) for name in names)))
         list(pool.map(one, (_object(name, n) for name in names for n in range(per_namespace))))
 
 

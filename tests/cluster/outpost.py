@@ -29,6 +29,7 @@ from reconciler.store.storage import open_storage
 from tests.support.clusters import IMAGE
 from tests.support.world import git
 
+BLUEPRINT = Path(__file__).resolve().parents[2] / "blueprints/postgresql/blueprint.yaml"
 MARK = "brc.example/outpost"
 PASSPHRASE = "a passphrase for tests"
 READY_S = 120.0
@@ -140,6 +141,7 @@ health: {{port: 0}}
         init_location(open_storage(location, create=True), PASSPHRASE, cost=quick)
         self.write("policies/marked.yaml", POLICY.format(mark=MARK, value=self.mark))
         self.write("locations/primary.yaml", LOCATION.format(url=location))
+        self.write("blueprints/postgresql.yaml", BLUEPRINT.read_text())
         self.merge("protect what carries the mark")
 
     def beside(self, kubeconfig: Path, *, name: str = "harbor") -> Outpost:

@@ -173,21 +173,9 @@ def legacy(*, certificate: tuple[bytes, bytes], web_port: int, runtime: Runtime)
     """An application of an older age: API versions that newer clusters do not serve, an expired certificate."""
     certificate_pem, key_pem = certificate
     backend = {"serviceName": "portal", "servicePort": 80}
-    cron = {
-        "schedule": "0 3 * * *",
-        "jobTemplate": {
-            "spec": {
-                "template": {
-                    "spec": {
-                        "restartPolicy": "OnFailure",
-                        "containers": [
-                            {"name": "report", "image": runtime.web_image, "command": ["true"]}
-                        ],
-                    }
-                }
-            }
-        },
-    }
+    report = {"name": "report", "image": runtime.web_image, "command": ["true"]}
+    pod = {"restartPolicy": "OnFailure", "containers": [report]}
+    cron = {"schedule": "0 3 * * *", "jobTemplate": {"spec": {"template": {"spec": pod}}}}
     return [
         _object("v1", "ConfigMap", LEGACY, "portal", data={"motd": "since 2019"}),
         _object(

@@ -134,6 +134,7 @@ def runner_settings(settings: Settings) -> RunnerSettings:
         holder=HOLDER,
         lease_namespace=settings.lease_namespace,
         helper_image=settings.helper_image,
+        at_once=settings.concurrency,
     )
 
 

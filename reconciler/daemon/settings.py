@@ -139,7 +139,7 @@ class Settings(Model):
     poll: Span = timedelta(minutes=1)
     """How often sources are asked."""
     concurrency: Annotated[int, Field(ge=1, le=32)] = 4
-    """Captures at the same time."""
+    """Captures, or namespaces restored into, at the same time."""
     health: Listen = Field(default_factory=lambda: Listen.model_validate({}))
     """Health and metrics."""
     breaker: BreakerSettings = Field(default_factory=lambda: BreakerSettings.model_validate({}))

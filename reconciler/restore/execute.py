@@ -47,6 +47,7 @@ from reconciler.restore.ready import (
     wait_for,
     workload_problem,
 )
+from reconciler.restore.standing import Patience, await_standing
 from reconciler.restore.write import Writer, Written
 
 WRITERS = 8
@@ -277,24 +278,24 @@ class Execution:
             and entry.target not in self._failed
             and entry.verdict in {*WRITES, "unchanged"}
         ]
-        self._each(self._await_ready, workloads)
-
-    def _await_ready(self, entry: Entry) -> None:
-        problem = wait_for(
-            lambda: self._problem(entry.target, workload_problem),
-            timeout_s=self.bounds.ready_s,
+        problems = await_standing(
+            [entry.target for entry in workloads],
+            cluster=self.cluster,
+            kind_of=self._kind,
+            patience=Patience(
+                ready_s=self.bounds.ready_s,
+                settle_s=self.bounds.settle_s,
+                relapse_s=self.bounds.relapse_s,
+            ),
             stop=self.stop,
         )
-        if not problem and not self.stop.wait(self.bounds.settle_s):
-            # One that crashes soon after it started is Ready for a moment.
-            problem = self._problem(entry.target, workload_problem) and wait_for(
-                lambda: self._problem(entry.target, workload_problem),
-                timeout_s=self.bounds.relapse_s,
-                stop=self.stop,
-            )
-        if problem and not self.stop.is_set():
-            cause = self._cause(entry)
-            self._fail(entry.target, "NotReady", f"{problem}; {cause}" if cause else problem)
+        if self.stop.is_set():
+            return
+        for entry in workloads:
+            problem = problems.get(entry.target)
+            if problem:
+                cause = self._cause(entry)
+                self._fail(entry.target, "NotReady", f"{problem}; {cause}" if cause else problem)
 
     def _cause(self, entry: Entry) -> str:
         try:

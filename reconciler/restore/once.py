@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal
@@ -65,6 +66,8 @@ class RunnerSettings:
     """Who we are, different for each process."""
     lease_namespace: str
     helper_image: str
+    at_once: int = 4
+    """How many namespaces are restored into side by side."""
     lease_duration: timedelta = DURATION
     bounds: Bounds = field(default_factory=Bounds)
 
@@ -142,16 +145,23 @@ class RestoreRunner:
             sources: the sources that `requests` is complete for. An accepted attempt of one of these that is
                 no longer asked for is cancelled; attempts of other sources are left alone.
         """
-        results = []
         states = self._ledger.view().restores()
+        groups: dict[str, list[RestoreRequest]] = {}
         for request in requests:
-            if stop.is_set():
-                break
             if request.spec.cluster == self._settings.cluster:
-                state = states.get(key_of(request), RestoreState())
-                result = self._guarded(request, state, stop)
-                if result is not None:
-                    results.append(result)
+                groups.setdefault(request.target_namespace, []).append(request)
+
+        def run(group: Sequence[RestoreRequest]) -> list[RestoreResult]:
+            done = (
+                self._guarded(request, states.get(key_of(request), RestoreState()), stop)
+                for request in group
+                if not stop.is_set()
+            )
+            return [result for result in done if result is not None]
+
+        # Restores into one namespace run one after the other, in the order in which they are asked for.
+        with ThreadPoolExecutor(self._settings.at_once) as pool:
+            results = [result for done in pool.map(run, groups.values()) for result in done]
         asked = {key_of(request) for request in requests}
         for key, state in states.items():
             if key in asked or key.source not in sources or stop.is_set():

@@ -58,6 +58,11 @@ def workload_problem(workload: Manifest | None) -> str:
     return rule(workload) if rule else ""
 
 
+def has_readiness(kind: str) -> bool:
+    """Whether objects of a kind have a state of being Ready."""
+    return kind in _RULES
+
+
 def _is_unseen(workload: Manifest) -> bool:
     generation = field(workload, "metadata", "generation", default=0)
     return bool(field(workload, "status", "observedGeneration", default=0) < generation)

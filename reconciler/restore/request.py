@@ -57,6 +57,11 @@ class RestoreRequest:
         place = f"{self.namespace}/{self.name}" if self.namespace else self.name
         return f"{self.source}/{place}#{self.attempt}"
 
+    @property
+    def target_namespace(self) -> str:
+        """The namespace that is restored into."""
+        return self.spec.to.namespace or self.spec.from_.point.partition("/")[0]
+
 
 @dataclass(frozen=True)
 class FoundPoint:

@@ -82,6 +82,9 @@ class Writer:
         is_deleted = False
         for attempt in range(1, ATTEMPTS + 1):
             try:
+                if entry.verdict == "create" and attempt == 1:
+                    # It was absent a moment ago; the server says so if it is there by now.
+                    return self._create(entry, kind)
                 there = self._cluster.get(kind, entry.target.name, namespace=entry.target.namespace)
                 if there is None:
                     is_planned = entry.verdict == "recreate" and not entry.is_swept

@@ -24,7 +24,7 @@ from reconciler.daemon.desired import Desired, desire, poll_sources
 from reconciler.daemon.locations import Locations, OpenStorage
 from reconciler.daemon.reconcile import Reconciler
 from reconciler.daemon.settings import Configuration, load_configuration, passphrase
-from reconciler.errors import ReconcilerError, UsageError
+from reconciler.errors import KeyRejectedError, ReconcilerError, UsageError
 from reconciler.git.remote import Remote
 from reconciler.ledger.ledger import Ledger
 from reconciler.source.adopt import Adoption, SourceSettings
@@ -51,6 +51,7 @@ class Parts:
         clock: Clock | None = None,
         seams: Seams | None = None,
         is_configured: bool = True,
+        may_ask: bool = True,
     ) -> None:
         self.configuration = configuration
         self.is_configured = is_configured
@@ -59,6 +60,8 @@ class Parts:
         self.clock = clock or SystemClock()
         self._seams = seams or Seams()
         self._said: set[str] = set()
+        self._may_ask = may_ask
+        self._typed: dict[str, str] = {}
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -94,11 +97,26 @@ class Parts:
     def locations(self) -> Locations:
         """The stores, opened when used."""
         return Locations(
-            passphrase=lambda name: passphrase(self.configuration, name),
+            passphrase=self._passphrase,
             clock=self.clock,
             grace=self.settings.prune.grace,
             storage=self._seams.storage,
         )
+
+    def _passphrase(self, location: str) -> str:
+        """From where the configuration says, else typed in, once, where somebody can be asked."""
+        if location in self._typed:
+            return self._typed[location]
+        try:
+            return passphrase(self.configuration, location)
+        except KeyRejectedError:
+            entry = self.settings.passphrases.get(location)
+            has_file = entry is not None and entry.file is not None
+            if has_file or not self._may_ask or not sys.stdin.isatty():
+                raise
+        prompt = f"Passphrase of location {location}"
+        self._typed[location] = str(click.prompt(prompt, hide_input=True, err=True))
+        return self._typed[location]
 
     def connect(self) -> Cluster:
         """Connect to the configured cluster."""

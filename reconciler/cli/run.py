@@ -39,7 +39,7 @@ def _serve(parts: object) -> int:
 
     assert isinstance(parts, Parts)
     with TimerClock() as clock, stop_on_signals() as stop:
-        serving = Parts(parts.configuration, clock=clock)
+        serving = Parts(parts.configuration, clock=clock, may_ask=False)
         daemon = Daemon(serving.reconciler, clock=clock, poll=serving.settings.poll)
         listen = serving.settings.health
         with HealthServer(

@@ -16,11 +16,40 @@ from reconciler.objects import canonical
 
 if TYPE_CHECKING:
     from reconciler.cli.compose import Parts
+    from reconciler.restore.entry import Plan
     from reconciler.restore.request import RestoreRequest
-    from reconciler.store.port import PointName
+    from reconciler.store.port import PointName, Store
 
 IDENTITY_MAX = 160
 """Characters of a restore's name that are for people."""
+
+
+def break_glass_plan(
+    parts: Parts,
+    point: str,
+    *,
+    url: str,
+    passphrase_file: Path | None,
+    options: dict[str, Any],
+) -> Plan:
+    """The plan of restoring POINT from the location at URL, as `break_glass_run` would.
+
+    Raises:
+        UsageError: a transform set is asked for (those live in Git).
+    """
+    from reconciler.daemon.restores import runner_settings
+    from reconciler.restore.glass import plan_break_glass
+
+    store, request = _found(
+        parts, point, (url, passphrase_file), reason="plan", attempt=1, options=options
+    )
+    return plan_break_glass(
+        request,
+        stores=lambda _request: [(url, store)],
+        cluster=parts.connect(),
+        settings=runner_settings(parts.settings),
+        clock=parts.clock,
+    )
 
 
 def break_glass_run(
@@ -39,8 +68,6 @@ def break_glass_run(
         UsageError: location or reason are missing, or a transform set is asked for (those live in Git).
     """
     from reconciler.cli.plantext import summary
-    from reconciler.cli.points import parse_point
-    from reconciler.cli.stored import find_in_store, open_location
     from reconciler.daemon.daemon import stop_on_signals
     from reconciler.daemon.restores import runner_settings
     from reconciler.restore.glass import run_break_glass
@@ -50,21 +77,8 @@ def break_glass_run(
             "restore run: --break-glass needs --location URL and --reason",
             hint=f"reconciler restore run {point} --break-glass --location file:///… --reason …",
         )
-    if options.get("transforms"):
-        raise UsageError(
-            "restore run: transform sets come from Git and are not at hand with --break-glass",
-            hint="leave --transform out, or restore with Git",
-        )
-    store = open_location(url, passphrase_file)
-    found = find_in_store(store, parse_point(point), cluster=options.get("from_cluster"))
-    cluster = parts.connect()
-    request = _request(
-        parts, found.name, target_uid=cluster.uid(), reason=reason, attempt=attempt, options=options
-    )
-    into = request.spec.to.namespace or found.name.namespace
-    click.echo(
-        f"{found.title} → namespace {into} of cluster {cluster.name} (uid {cluster.uid()})",
-        err=True,
+    store, request = _found(
+        parts, point, (url, passphrase_file), reason=reason, attempt=attempt, options=options
     )
     journal = parts.journal
     journal.parent.mkdir(parents=True, exist_ok=True)
@@ -72,19 +86,49 @@ def break_glass_run(
         plan, result = run_break_glass(
             request,
             stores=lambda _request: [(url, store)],
-            cluster=cluster,
+            cluster=parts.connect(),
             settings=runner_settings(parts.settings),
             clock=parts.clock,
             journal=journal,
             stop=stop,
         )
     click.echo(summary(plan))
-    click.echo(f"{result.phase}: {result.message or found.title}")
+    click.echo(f"{result.phase}: {result.message or plan.point}")
     for outcome in result.outcomes[:20]:
         if outcome.result == "Failed":
             click.echo(f"  {outcome.item}: {outcome.reason} {outcome.message}", err=True)
     click.echo(_last_words(parts, journal), err=True)
     return EXIT_CODES.get(result.phase, 130)
+
+
+def _found(
+    parts: Parts,
+    point: str,
+    location: tuple[str, Path | None],
+    *,
+    reason: str,
+    attempt: int,
+    options: dict[str, Any],
+) -> tuple[Store, RestoreRequest]:
+    """Open the location, choose the point, say which goes where, and make the request of it."""
+    from reconciler.cli.points import parse_point
+    from reconciler.cli.stored import find_in_store, open_location
+
+    if options.get("transforms"):
+        raise UsageError(
+            "restore: transform sets come from Git and are not at hand from a location alone",
+            hint="leave --transform out, or restore with Git",
+        )
+    store = open_location(*location)
+    found = find_in_store(store, parse_point(point), cluster=options.get("from_cluster"))
+    cluster = parts.connect()
+    uid = cluster.uid()
+    request = _request(
+        parts, found.name, target_uid=uid, reason=reason, attempt=attempt, options=options
+    )
+    into = request.spec.to.namespace or found.name.namespace
+    click.echo(f"{found.title} → namespace {into} of cluster {cluster.name} (uid {uid})", err=True)
+    return store, request
 
 
 def _last_words(parts: Parts, journal: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,14 +12,28 @@ from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
     from reconciler.cli.compose import Parts
+    from reconciler.kinds.record import RestorePoint
 
 KINDS = ("point", "app", "policy", "location", "restore", "hold")
 
 
 @click.command("describe")
 @click.argument("thing", metavar="KIND/NAME")
+@click.option(
+    "--location", "url", metavar="URL", help="A point, from a location alone, without Git."
+)
+@click.option("--passphrase-file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--from-cluster", metavar="NAME", help="With --location: the cluster that the point is of."
+)
 @click.pass_context
-def command(ctx: click.Context, thing: str) -> int:
+def command(
+    ctx: click.Context,
+    thing: str,
+    url: str | None,
+    passphrase_file: Path | None,
+    from_cluster: str | None,
+) -> int:
     """Show one thing in full: point/shop/_/latest, app/shop, policy/gold, location/primary, restore/NAME,
     hold/NAME.
     """
@@ -33,6 +48,14 @@ def command(ctx: click.Context, thing: str) -> int:
         raise UsageError(
             f"describe {thing!r}: expected KIND/NAME", hint=f"KIND is one of {', '.join(KINDS)}"
         )
+    if url is not None:
+        if kind != "point":
+            raise UsageError(
+                f"describe {thing}: a location alone tells of points only",
+                hint="leave --location out, or describe point/…",
+            )
+        click.echo(to_yaml(_stored_point(name, url, passphrase_file, from_cluster)), nl=False)
+        return 0
     parts = parts_of(ctx)
     parts.refresh()
     describe = {
@@ -50,7 +73,32 @@ def command(ctx: click.Context, thing: str) -> int:
 def _point(parts: Parts, name: str) -> dict[str, Any]:
     from reconciler.cli.points import find_record, parse_point
 
-    record = find_record(parts.ledger.view(), parse_point(name))
+    return _shown(find_record(parts.ledger.view(), parse_point(name)))
+
+
+def _stored_point(
+    name: str, url: str, passphrase_file: Path | None, cluster: str | None
+) -> dict[str, Any]:
+    """A point as the store has it: what its record says, with every outcome, and where it was found."""
+    from reconciler.cli.points import parse_point
+    from reconciler.cli.stored import find_in_store, open_location
+    from reconciler.kinds.model import API_VERSION, Metadata
+    from reconciler.kinds.record import LocationRef, RestorePoint, RestorePointSpec
+
+    store = open_location(url, passphrase_file)
+    found = find_in_store(store, parse_point(name), cluster=cluster).name
+    point, digest = store.point(found)
+    here = LocationRef(name=url, domain=found.domain, digest=digest, added_bytes=0)
+    spec = RestorePointSpec.model_validate(point.record).model_copy(update={"locations": [here]})
+    metadata = Metadata(name=found.slot.lower(), namespace=found.namespace)
+    shown = _shown(RestorePoint(api_version=API_VERSION, metadata=metadata, spec=spec))
+    # What a point added is known to the ledger alone.
+    del shown["summary"]["addedSize"]
+    del shown["spec"]["locations"][0]["addedBytes"]
+    return shown
+
+
+def _shown(record: RestorePoint) -> dict[str, Any]:
     spec = record.spec
     shown = record.model_dump(mode="json", exclude_none=True)
     shown["summary"] = {

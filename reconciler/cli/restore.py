@@ -89,6 +89,13 @@ def command() -> None:
 @click.option(
     "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True
 )
+@click.option(
+    "--location",
+    "url",
+    metavar="URL",
+    help="Plan from a location alone, without Git, as --break-glass runs.",
+)
+@click.option("--passphrase-file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--details", is_flag=True, help="Show objects that are unchanged too.")
 @click.option(
     "--exit-code",
@@ -102,6 +109,8 @@ def plan(
     what: str,
     source: str | None,
     output: str,
+    url: str | None,
+    passphrase_file: Path | None,
     details: bool,
     exit_code: bool,
     **options: Any,
@@ -110,16 +119,23 @@ def plan(
 
     Ends with 4 when `restore run` would refuse it.
     """
-    from reconciler.cli.compose import parts_of
+    from reconciler.cli.compose import parts_of, parts_without_git
     from reconciler.cli.plantext import plan_text
     from reconciler.cli.requests import is_file, request_of_file, request_of_point
 
-    parts = parts_of(ctx)
-    if is_file(what):
-        request = request_of_file(parts, Path(what), source=source)
+    if url is not None:
+        from reconciler.cli.breakglass import break_glass_plan
+
+        made = break_glass_plan(
+            parts_without_git(ctx), what, url=url, passphrase_file=passphrase_file, options=options
+        )
+    elif is_file(what):
+        parts = parts_of(ctx)
+        made = plan_of(parts, request_of_file(parts, Path(what), source=source))
     else:
-        request = request_of_point(parts, what, reason="plan", attempt=1, options=options)
-    made = plan_of(parts, request)
+        parts = parts_of(ctx)
+        asked = request_of_point(parts, what, reason="plan", attempt=1, options=options)
+        made = plan_of(parts, asked)
     if output == "json":
         click.echo(
             json.dumps({"apiVersion": CLI_VERSION, "kind": "Plan", **made.to_json()}, indent=2)

@@ -31,6 +31,30 @@ class JournalError(TerminalError):
     """The journal cannot be written or read."""
 
 
+def plan_break_glass(
+    request: RestoreRequest,
+    *,
+    stores: Stores,
+    cluster: Cluster,
+    settings: RunnerSettings,
+    clock: Clock,
+) -> Plan:
+    """Make the plan of a restore without Git; changes nothing and writes no journal.
+
+    Raises:
+        NoSuchPointError, RefusedError, UsageError: there is no plan.
+    """
+    found = find_point(
+        request,
+        stores=stores(request),
+        cluster=settings.cluster,
+        cluster_uid=cluster.uid(),
+    )
+    return build_plan(
+        request, found=found, cluster=cluster, discovery=cluster.discover(), now=clock.now()
+    )
+
+
 def run_break_glass(
     request: RestoreRequest,
     *,
@@ -114,7 +138,9 @@ def _accept(
     """Write down that it begins, unless the plan refuses."""
     if plan.refusals:
         raise RefusedError(
-            f"restore {request.title}: {'; '.join(plan.refusals)}"[:1000], reason="PlanRefused"
+            f"restore {request.title}: {'; '.join(plan.refusals)}"[:1000],
+            hint="look at `reconciler restore plan` with the same --location, then change the request",
+            reason="PlanRefused",
         )
     cluster, cluster_uid = uids
     record = accepted_record(

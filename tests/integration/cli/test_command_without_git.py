@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
+import yaml
 
 from reconciler.cluster.kubernetes import connect
 from reconciler.cluster.sandbox import Sandbox
@@ -203,3 +205,72 @@ class TestTheIdentity:
         assert "takes it into the ledger" not in bare.err
         assert record["spec"]["name"].startswith("shop-all-")
         assert "-into-two-" in record["spec"]["name"]
+
+
+class TestLookingFirst:
+    """A plan and a description before the glass is broken, with Git gone."""
+
+    @pytest.fixture
+    def bare(self, hall):
+        """Both remotes and everything that was fetched are gone."""
+        for name in ("ledger.git", "policies.git", "work"):
+            shutil.rmtree(hall.world.root / name, ignore_errors=True)
+        return hall
+
+    def plan(self, hall, *options):
+        """The plan of the shop from its location."""
+        return hall("restore", "plan", "shop", *location(hall), *options)
+
+    def test_the_plan_is_what_the_run_does(self, bare):
+        """What would change is shown with its difference; nothing is changed, and the run then does that."""
+        bare.world.edit("shop", "c1", "spoiled")
+        plan = self.plan(bare, "--on-conflict", "update", "--exit-code")
+        before = value(bare, "shop")
+        run = break_glass(bare, "--on-conflict", "update")
+
+        assert plan.code == 1, plan.err
+        assert '"spoiled" → "1"' in plan.out
+        assert "0 to create, 1 to update" in plan.out
+        assert before == "spoiled"
+        assert "0 to create, 1 to update" in run.out
+        assert value(bare, "shop") == "1"
+
+    def test_what_the_run_would_refuse(self, bare):
+        """A conflict is refused in both, with 4, and the run says how to look at it."""
+        bare.world.edit("shop", "c1", "spoiled")
+        plan, run = self.plan(bare), break_glass(bare)
+
+        assert (plan.code, run.code) == (4, 4)
+        assert "refused: onConflict is fail" in plan.out
+        assert "restore plan" in run.err
+
+    def test_into_another_namespace_and_as_json(self, bare):
+        """The options are those of `run`; `-o json` works."""
+        plan = json.loads(self.plan(bare, "--to", "copy", "-o", "json").out)
+
+        assert plan["verdicts"].keys() == {"create"}
+        assert {one["object"].split("/")[2] for one in plan["entries"]} == {"copy", ""}
+
+    def test_transform_sets_are_not_at_hand(self, bare):
+        """They live in Git."""
+        assert self.plan(bare, "--transform", "certificates").code == 2
+
+    def test_a_point_is_described(self, bare):
+        """`describe point/… --location` shows its record; other kinds are not in a location."""
+        answer = bare("describe", "point/shop/_/latest", *location(bare))
+        shown = yaml.safe_load(answer.out)
+
+        assert answer.code == 0, answer.err
+        assert shown["kind"] == "RestorePoint"
+        assert (shown["spec"]["phase"], shown["spec"]["application"]) == ("Succeeded", "shop/_")
+        assert shown["spec"]["locations"][0]["digest"]
+        assert "addedSize" not in shown["summary"]
+        assert bare("describe", "app/shop", *location(bare)).code == 2
+
+    def test_of_several_clusters_one_is_named(self, shared):
+        """Both ask for `--from-cluster` where several have the application."""
+        for argv in (("restore", "plan", "shop"), ("describe", "point/shop")):
+            assert shared(*argv, *location(shared)).code == 2
+            found = shared(*argv, *location(shared), "--from-cluster", "harbor")
+            assert found.code in (0, 4), found.err
+            assert "harbor" in found.out

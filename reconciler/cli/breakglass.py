@@ -138,8 +138,8 @@ def _last_words(parts: Parts, journal: Path) -> str:
             "configuration takes it into the ledger."
         )
     return (
-        f"The record is in {journal}: keep it. No configuration names a ledger, so that nothing else "
-        "records this restore."
+        f"The record is in {journal}: keep it. No configuration names a ledger of this cluster, so that "
+        "nothing else records this restore."
     )
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import click
 
+from reconciler.cli.options import context_option
 from reconciler.errors import TransientError, UsageError
 
 
 @click.command("capture")
 @click.argument("application", metavar="NAMESPACE[/APP]")
+@context_option
 @click.pass_context
 def command(ctx: click.Context, application: str) -> int:
     """Capture an application now, with the policy that covers it, into the policy's locations.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from reconciler.daemon.desired import Desired, desire, poll_sources
 from reconciler.daemon.locations import Locations, OpenStorage
 from reconciler.daemon.reconcile import Reconciler
 from reconciler.daemon.settings import Configuration, load_configuration, passphrase
-from reconciler.errors import KeyRejectedError, ReconcilerError, UsageError
+from reconciler.errors import KeyRejectedError, ReconcilerError, RefusedError, UsageError
 from reconciler.git.remote import Remote
 from reconciler.ledger.ledger import Ledger
 from reconciler.source.adopt import Adoption, SourceSettings
@@ -52,15 +52,18 @@ class Parts:
         seams: Seams | None = None,
         is_configured: bool = True,
         may_ask: bool = True,
+        is_elsewhere: bool = False,
     ) -> None:
         self.configuration = configuration
         self.is_configured = is_configured
-        """False when there is no configuration: no ledger, no sources, whatever the settings say."""
+        """False when no configuration is for this cluster: no ledger, no sources, whatever the settings say."""
         self.settings = configuration.settings
         self.clock = clock or SystemClock()
         self._seams = seams or Seams()
         self._said: set[str] = set()
         self._may_ask = may_ask
+        self.is_elsewhere = is_elsewhere
+        """The cluster was chosen by a context that was typed."""
         self._typed: dict[str, str] = {}
 
     @cached_property
@@ -133,7 +136,28 @@ class Parts:
             context=entry.context,
             in_cluster=entry.in_cluster,
         )
-        return self._seams.wrap_cluster(cluster)
+        wrapped = self._seams.wrap_cluster(cluster)
+        if self.is_elsewhere and self.is_configured:
+            self._check_cluster(wrapped)
+        return wrapped
+
+    def _check_cluster(self, cluster: Cluster) -> None:
+        """Make sure that a context that was typed leads to the cluster whose ledger this is.
+
+        Raises:
+            RefusedError: it does not.
+        """
+        self.refresh()
+        view = self.ledger.view()
+        newest = [point for name in view.applications() if (point := view.latest(name)) is not None]
+        known = max(newest, key=lambda one: one.spec.captured_at, default=None)
+        if known is not None and known.spec.cluster_uid != cluster.uid():
+            entry = self.settings.cluster
+            raise RefusedError(
+                f"use context {entry.context}: it leads to cluster {cluster.uid()}, the ledger of {entry.name} "
+                f"is of {known.spec.cluster_uid}",
+                hint="choose that cluster's configuration with --config",
+            )
 
     @cached_property
     def reconciler(self) -> Reconciler:
@@ -150,8 +174,9 @@ class Parts:
 
     @property
     def journal(self) -> Path:
-        """Where restores without Git are written down."""
-        return self.configuration.work_directory / "break-glass.jsonl"
+        """Where restores without Git are written down; kept apart where no ledger of ours may take them."""
+        name = "break-glass.jsonl" if self.is_configured else "break-glass-elsewhere.jsonl"
+        return self.configuration.work_directory / name
 
     def desired(self) -> Desired:
         """What the sources say now, without writing anything. Warnings go to stderr."""
@@ -194,15 +219,29 @@ def parts_of(ctx: click.Context) -> Parts:
     """The parts for a verb, from `--config`."""
     given = ctx.obj.get("config") if ctx.obj else None
     set_up_logging(verbose=bool(ctx.obj and ctx.obj.get("verbose")))
-    return Parts(load_configuration(Path(given) if given else None))
+    configuration = load_configuration(Path(given) if given else None)
+    context = ctx.obj.get("context") if ctx.obj else None
+    return Parts(_in_context(configuration, context), is_elsewhere=context is not None)
+
+
+def _in_context(configuration: Configuration, context: str | None) -> Configuration:
+    """The configuration with its cluster reached by another context of the kubeconfig."""
+    if context is None:
+        return configuration
+    settings = configuration.settings
+    cluster = settings.cluster.model_copy(update={"context": context, "in_cluster": False})
+    settings = settings.model_copy(update={"cluster": cluster})
+    return replace(configuration, settings=settings)
 
 
 def parts_without_git(ctx: click.Context) -> Parts:
     """The parts of a restore in an emergency: a configuration is used when there is one, and not needed."""
     from reconciler.daemon.settings import Settings
 
+    context = ctx.obj.get("context") if ctx.obj else None
     try:
-        return parts_of(ctx)
+        # With a context that was typed the target may be any cluster, of which no ledger of ours may tell.
+        return Parts(parts_of(ctx).configuration, is_configured=context is None)
     except UsageError:
         if ctx.obj and ctx.obj.get("config"):
             raise
@@ -214,8 +253,10 @@ def parts_without_git(ctx: click.Context) -> Parts:
             "ledger": {"url": nowhere},
         }
     )
-    click.echo("no configuration: the current context of the kubeconfig is the cluster", err=True)
-    return Parts(Configuration(settings=settings, directory=Path.cwd()), is_configured=False)
+    which = f"the context {context}" if context else "the current context"
+    click.echo(f"no configuration: {which} of the kubeconfig is the cluster", err=True)
+    bare = Configuration(settings=settings, directory=Path.cwd())
+    return Parts(_in_context(bare, context), is_configured=False)
 
 
 SAID_BY_VERBS = frozenset(

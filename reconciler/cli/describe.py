@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from reconciler.cli.options import context_option
 from reconciler.cli.output import size, to_yaml
 from reconciler.errors import UsageError
 
@@ -26,6 +27,7 @@ KINDS = ("point", "app", "policy", "location", "restore", "hold")
 @click.option(
     "--from-cluster", metavar="NAME", help="With --location: the cluster that the point is of."
 )
+@context_option
 @click.pass_context
 def command(
     ctx: click.Context,

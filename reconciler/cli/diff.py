@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from reconciler.cli.options import context_option
 from reconciler.cli.output import CLI_VERSION, counted
 from reconciler.errors import UsageError
 from reconciler.objects import Manifest, ObjectKey, metadata_of, name_of, owners_of
@@ -29,6 +30,7 @@ _SIGNS = {"added": ("+", "green"), "removed": ("-", "red"), "changed": ("~", "ye
 @click.option(
     "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True
 )
+@context_option
 @click.pass_context
 def command(ctx: click.Context, point: str, other: str | None, live: bool, output: str) -> int:
     """Compare POINT with OTHER (an earlier or later point) or with the cluster. Ends with 1 on differences.

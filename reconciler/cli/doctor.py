@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from reconciler.cli.options import context_option
 from reconciler.errors import ReconcilerError
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ _MARKS = {"ok": ("✔", "green"), "warning": ("!", "yellow"), "fault": ("✗", "
 
 
 @click.command("doctor")
+@context_option
 @click.pass_context
 def command(ctx: click.Context) -> int:
     """Check configuration, sources, ledger, locations, cluster, permissions and leftovers.

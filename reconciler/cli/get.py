@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from reconciler.cli.options import Selector, context_option, selector_option
 from reconciler.cli.output import Column, age, output_option, show, size
 
 if TYPE_CHECKING:
@@ -38,14 +39,26 @@ def command() -> None:
 @command.command("apps")
 @namespace_option
 @all_option
+@selector_option
+@context_option
 @output_option
 @click.pass_context
-def apps(ctx: click.Context, namespace: str | None, all_namespaces: bool, output: str) -> int:
-    """Applications: protected by what, how fresh, when next."""
+def apps(
+    ctx: click.Context,
+    namespace: str | None,
+    all_namespaces: bool,
+    selector: Selector,
+    output: str,
+) -> int:
+    """Applications: protected by what, how fresh, when next. Labels are those of the namespace."""
     from reconciler.cli.compose import parts_of
 
     _ = all_namespaces
-    items = [i for i in application_items(parts_of(ctx)) if namespace in (None, i["namespace"])]
+    items = [
+        item
+        for item in application_items(parts_of(ctx))
+        if namespace in (None, item["namespace"]) and selector.matches(item["labels"])
+    ]
     states = [item["status"] for item in items]
     counted = [s for s in STATES if s != "Suspended" or s in states]
     summary = ", ".join(f"{states.count(s)} {s.lower()}" for s in counted)
@@ -77,6 +90,7 @@ def application_items(parts: Parts) -> list[dict[str, Any]]:
     from reconciler.daemon.report import application_facts
     from reconciler.daemon.survey import survey
     from reconciler.kinds.model import format_span
+    from reconciler.objects import labels_of, name_of
 
     desired, view, now = parts.desired(), parts.ledger.view(), parts.clock.now()
     found = survey(
@@ -85,6 +99,7 @@ def application_items(parts: Parts) -> list[dict[str, Any]]:
     due, upcoming = due_captures(found.assignments, view=view, now=now)
     upcoming += [Upcoming(entry.application, now) for entry in due]
     kept = {one.ref.name for one in desired.kept if one.identity.startswith("BackupPolicy/")}
+    labels = {name_of(one): labels_of(one) for one in found.namespaces}
     items = []
     for fact in application_facts(found.coverage, view=view, upcoming=upcoming, now=now):
         policy = desired.policy(fact.policy)
@@ -112,6 +127,7 @@ def application_items(parts: Parts) -> list[dict[str, Any]]:
                 "nextIn": _until(fact.next_run_at, now),
                 "points": fact.points,
                 "note": "; ".join(notes) or None,
+                "labels": labels.get(fact.namespace, {}),
             }
         )
     return items
@@ -124,9 +140,10 @@ def _until(at: Any, now: Any) -> str | None:
 
 
 @command.command("policies")
+@selector_option
 @output_option
 @click.pass_context
-def policies(ctx: click.Context, output: str) -> int:
+def policies(ctx: click.Context, selector: Selector, output: str) -> int:
     """Policies in force, with their presets filled in."""
     from reconciler.cli.compose import parts_of
     from reconciler.kinds.model import format_span
@@ -142,8 +159,10 @@ def policies(ctx: click.Context, output: str) -> int:
             "source": policy.ref.source,
             "path": policy.ref.path,
             "revision": policy.ref.revision[:10],
+            "labels": policy.metadata.labels,
         }
         for policy in parts_of(ctx).desired().policies
+        if selector.matches(policy.metadata.labels)
     ]
     show(
         items,
@@ -244,6 +263,7 @@ def _cluster_names(items: Sequence[Mapping[str, Any]]) -> Callable[[Mapping[str,
 
 
 @command.command("restores")
+@context_option
 @output_option
 @click.pass_context
 def restores(ctx: click.Context, output: str) -> int:
@@ -270,9 +290,10 @@ def restores(ctx: click.Context, output: str) -> int:
 
 
 @command.command("holds")
+@selector_option
 @output_option
 @click.pass_context
-def holds(ctx: click.Context, output: str) -> int:
+def holds(ctx: click.Context, selector: Selector, output: str) -> int:
     """Holds in force."""
     from reconciler.cli.compose import parts_of
 
@@ -287,8 +308,10 @@ def holds(ctx: click.Context, output: str) -> int:
             "owner": hold.spec.owner,
             "reason": hold.spec.reason,
             "released": hold.spec.release is not None,
+            "labels": hold.metadata.labels,
         }
         for hold in parts_of(ctx).desired().holds
+        if selector.matches(hold.metadata.labels)
     ]
     show(
         items,
@@ -310,15 +333,20 @@ def holds(ctx: click.Context, output: str) -> int:
 
 
 @command.command("locations")
+@selector_option
 @output_option
 @click.pass_context
-def locations(ctx: click.Context, output: str) -> int:
+def locations(ctx: click.Context, selector: Selector, output: str) -> int:
     """Locations, and whether they open."""
     from reconciler.cli.compose import parts_of
     from reconciler.cli.points import location_item
 
     parts = parts_of(ctx)
-    items = [location_item(parts, location) for location in parts.desired().locations]
+    items = [
+        location_item(parts, location)
+        for location in parts.desired().locations
+        if selector.matches(location.metadata.labels)
+    ]
     show(
         items,
         [

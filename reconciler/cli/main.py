@@ -85,15 +85,18 @@ class Verbs(click.Group):
     metavar="FILE",
     help="The operator's configuration [default: $RECONCILER_CONFIG, ./reconciler.yaml].",
 )
+@click.option(
+    "--context", metavar="NAME", help="A context of the kubeconfig, instead of the configured one."
+)
 @click.option("-v", "--verbose", is_flag=True, help="Log what is done, as JSON lines on stderr.")
 @click.pass_context
-def reconciler(ctx: click.Context, config: str | None, verbose: bool) -> None:
+def reconciler(ctx: click.Context, config: str | None, context: str | None, verbose: bool) -> None:
     """Policy-as-code backup and recovery for Kubernetes.
 
     Policies come from Git, restore points go to a store, and every capture, restore and retirement is a
     commit in the ledger.
     """
-    ctx.obj = {"config": config, "verbose": verbose}
+    ctx.obj = {"config": config, "context": context, "verbose": verbose}
 
 
 def main(argv: Sequence[str] | None = None) -> None:

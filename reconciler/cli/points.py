@@ -142,6 +142,7 @@ def location_item(parts: Parts, location: Location) -> dict[str, Any]:
         "url": location.spec.url,
         "state": "Ready",
         "message": location.spec.description or None,
+        "labels": location.metadata.labels,
         "points": None,
         "storedBytes": None,
     }

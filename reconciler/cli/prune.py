@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import click
 
+from reconciler.cli.options import context_option
 from reconciler.cli.output import size
 
 
 @click.command("prune")
 @click.option("--dry-run", is_flag=True, help="Say what would go, and delete nothing.")
+@context_option
 @click.pass_context
 def command(ctx: click.Context, dry_run: bool) -> int:
     """Free content in every location: only points that a record retired, that no hold keeps, and that are old

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reconciler.cli.arguments import EXIT_CODES, check_namespace
+from reconciler.cli.options import context_option
 from reconciler.cli.output import CLI_VERSION
 from reconciler.errors import RefusedError, UsageError
 
@@ -102,6 +103,7 @@ def command() -> None:
     is_flag=True,
     help="End with 1 when something would be changed, or is blocked.",
 )
+@context_option
 @click.pass_context
 def plan(
     ctx: click.Context,
@@ -205,6 +207,7 @@ def new(
 @click.option(
     "--attempt", default=1, show_default=True, help="Raise it to run the same request again."
 )
+@context_option
 @click.pass_context
 def run(
     ctx: click.Context,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import click
 
+from reconciler.cli.options import context_option
 from reconciler.clock import format_instant
 
 
 @click.command("run")
 @click.option("--once", is_flag=True, help="Run one pass, print what it did, and end.")
+@context_option
 @click.pass_context
 def command(ctx: click.Context, once: bool) -> int:
     """Run the daemon: poll sources, capture what is due, carry out restores, retire, record.
@@ -39,7 +41,9 @@ def _serve(parts: object) -> int:
 
     assert isinstance(parts, Parts)
     with TimerClock() as clock, stop_on_signals() as stop:
-        serving = Parts(parts.configuration, clock=clock, may_ask=False)
+        serving = Parts(
+            parts.configuration, clock=clock, may_ask=False, is_elsewhere=parts.is_elsewhere
+        )
         daemon = Daemon(serving.reconciler, clock=clock, poll=serving.settings.poll)
         listen = serving.settings.health
         with HealthServer(

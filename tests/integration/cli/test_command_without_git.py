@@ -197,7 +197,7 @@ class TestTheIdentity:
         )
         assert bare.code == 0, bare.out + bare.err
         record = json.loads(
-            (tmp_path / ".reconciler/break-glass.jsonl").read_text().splitlines()[0]
+            (tmp_path / ".reconciler/break-glass-elsewhere.jsonl").read_text().splitlines()[0]
         )
 
         assert "takes it into the ledger" in configured.err

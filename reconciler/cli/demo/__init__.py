@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -30,7 +29,9 @@ BUDGET_S = 60
 @click.option(
     "--tools-image", default="busybox:1.37", show_default=True, help="busybox, with --context."
 )
+@click.pass_context
 def command(
+    ctx: click.Context,
     keep: bool,
     context: str | None,
     kubeconfig: Path | None,
@@ -44,11 +45,13 @@ def command(
     before and are deleted at the end.
     """
     from reconciler.cli.compose import set_up_logging
+    from reconciler.cli.demo.keep import stay
     from reconciler.cli.demo.setting import Real, real_setting, sandbox_setting
     from reconciler.cli.demo.stage import DemoFailedError, Stage, has_postgres
     from reconciler.cli.demo.story import Story
 
     set_up_logging(verbose=False)
+    context = context or (ctx.obj or {}).get("context")
     if kubeconfig and not context:
         raise UsageError("demo: --kubeconfig needs --context", hint="name the context to use")
     real = Real(context, kubeconfig, database_image, tools_image) if context else None
@@ -66,31 +69,5 @@ def command(
         taken = time.monotonic() - started
         click.echo(click.style(f"\nThe whole story took {taken:.0f} s.", bold=True))
         if keep:
-            _stay(stage, story.parts.ledger.branch)
+            stay(stage, branch=story.parts.ledger.branch)
     return 0
-
-
-def _stay(stage: object, branch: str) -> None:
-    from reconciler.cli.demo.stage import Stage
-    from reconciler.daemon.daemon import stop_on_signals
-
-    assert isinstance(stage, Stage)
-    program = f"{sys.executable} -m reconciler.cli.main"
-    click.echo(
-        f"""
-Everything stays up until Ctrl-C. In another terminal:
-
-  export KUBECONFIG={stage.root}/outpost.kubeconfig
-  export RECONCILER_CONFIG={stage.root}/outpost.yaml
-  kubectl get all -A                                   # any kubectl; apply needs --validate=false
-  {program} get apps
-  {program} get points
-  {program} restore plan shop/_/latest
-  {program} diff shop/_/latest --live
-  {program} verify --all --read-data 100%
-  git --git-dir {stage.root}/remotes/ledger.git log {branch}
-
-The policy repository to work in: {stage.policies}"""
-    )
-    with stop_on_signals() as stop:
-        stop.wait()

@@ -26,6 +26,7 @@ from reconciler.daemon.settings import Configuration, load_configuration
 from reconciler.errors import TerminalError
 
 PASSPHRASE = "the demo's passphrase is no secret"  # noqa: S105 - the demo's store is thrown away
+AUTHOR, EMAIL = "Dana Developer", "dana@outpost.example"
 READY_S = 20.0
 DATABASE = "RECONCILER_DEMO_DATABASE"
 """Set to `sqlite` to tell the story without PostgreSQL."""
@@ -46,13 +47,18 @@ class SandboxProcess:
 
     def stop(self) -> None:
         """End the process and what it started."""
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(timeout=15)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+        end(self.process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a process that we started, by force when it does not."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(timeout=15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 @dataclass
@@ -65,6 +71,9 @@ class Stage:
     """Clusters that are the user's."""
     borrowed: list[tuple[Cluster, str]] = field(default_factory=list)
     """Namespaces that were made in them."""
+    configured: list[str] = field(default_factory=list)
+    """The clusters that have a configuration, in the order in which they came up."""
+    daemons: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def __enter__(self) -> Self:
         # Others may pass through, none may list: the database's user needs its own folder only.
@@ -72,6 +81,10 @@ class Stage:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        for daemon in self.daemons:
+            daemon.terminate()
+        for daemon in self.daemons:
+            end(daemon)
         for cluster in self.clusters.values():
             cluster.stop()
         for borrowed, namespace in self.borrowed:
@@ -106,6 +119,8 @@ class Stage:
             git(["init", "-q", "--bare", "-b", "main", str(self.root / "remotes" / f"{name}.git")])
         git(["clone", "-q", str(self.root / "remotes" / "policies.git"), str(self.policies)])
         git(["checkout", "-q", "-B", "main"], cwd=self.policies)
+        for key, value in (("name", AUTHOR), ("email", EMAIL)):
+            git(["config", f"user.{key}", value], cwd=self.policies)
 
     def make_location(self) -> None:
         """Make the location ready, with the demo's passphrase."""
@@ -153,6 +168,20 @@ class Stage:
             time.sleep(0.05)
         return cluster
 
+    def start_daemon(self, name: str) -> None:
+        """Start the daemon of a cluster, on the clock of this machine; its log lies beside its configuration."""
+        with (self.root / f"{name}-daemon.log").open("wb") as output:
+            daemon = subprocess.Popen(  # noqa: S603 - our own module, our own arguments
+                [
+                    *(sys.executable, "-m", "reconciler.cli.main"),
+                    *("--config", str(self.root / f"{name}.yaml"), "run"),
+                ],
+                stdout=output,
+                stderr=output,
+                stdin=subprocess.DEVNULL,
+            )
+        self.daemons.append(daemon)
+
     def borrow(self, cluster: Cluster, namespaces: Sequence[str]) -> None:
         """Take namespaces of the user's cluster for the time of the demo.
 
@@ -172,6 +201,8 @@ class Stage:
     def configure(self, name: str) -> Configuration:
         """Write the operator's configuration for a cluster and load it."""
         path = self.root / f"{name}.yaml"
+        if name not in self.configured:
+            self.configured.append(name)
         reached = f"kubeconfig: {name}.kubeconfig"
         helper = ""
         if name in self.real:
@@ -191,6 +222,7 @@ workDirectory: work-{name}{helper}
 passphrases:
   primary: {{file: passphrase}}
 health: {{port: 0}}
+poll: 3s
 """
         )
         return load_configuration(path)
@@ -210,10 +242,10 @@ def git(argv: Sequence[str], *, cwd: Path | None = None) -> str:
         **os.environ,
         "GIT_CONFIG_GLOBAL": os.devnull,
         "GIT_CONFIG_SYSTEM": os.devnull,
-        "GIT_AUTHOR_NAME": "Dana Developer",
-        "GIT_AUTHOR_EMAIL": "dana@outpost.example",
-        "GIT_COMMITTER_NAME": "Dana Developer",
-        "GIT_COMMITTER_EMAIL": "dana@outpost.example",
+        "GIT_AUTHOR_NAME": AUTHOR,
+        "GIT_AUTHOR_EMAIL": EMAIL,
+        "GIT_COMMITTER_NAME": AUTHOR,
+        "GIT_COMMITTER_EMAIL": EMAIL,
     }
     try:
         result = subprocess.run(  # noqa: S603 - fixed program, arguments of ours

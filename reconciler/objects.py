@@ -118,7 +118,10 @@ def owners_of(manifest: Manifest) -> list[dict[str, Any]]:
 
 
 def field(manifest: Manifest, *path: str | int, default: Any = None) -> Any:
-    """Follow `path` through maps and lists; `default` when anything on the way is absent."""
+    """Follow `path` through maps and lists; `default` when anything on the way is absent, or null.
+
+    Servers write null for what is not set yet, such as the conditions of a CRD that was just made.
+    """
     value: Any = manifest
     for step in path:
         match value, step:
@@ -128,7 +131,7 @@ def field(manifest: Manifest, *path: str | int, default: Any = None) -> Any:
                 value = value[step]
             case _:
                 return default
-    return value
+    return default if value is None else value
 
 
 def canonical(value: Any) -> bytes:

@@ -30,7 +30,15 @@ from reconciler.cluster.port import ExecTarget, NotFoundError, NotServedError
 from reconciler.errors import ReconcilerError, TransientError
 from reconciler.kinds.policy import VolumeRule
 from reconciler.kinds.record import Outcome
-from reconciler.objects import Manifest, annotations_of, field, metadata_of, name_of
+from reconciler.objects import (
+    LABEL_MANAGED,
+    Manifest,
+    annotations_of,
+    field,
+    labels_of,
+    metadata_of,
+    name_of,
+)
 from reconciler.store.port import Content, Root, Session
 
 READ_TIMEOUT = timedelta(hours=12)
@@ -167,7 +175,7 @@ def _fail(item: str, reason: str, message: str) -> Outcome:
 
 
 def find_mounts(reach: Reach, namespace: str) -> Mounts:
-    """Look at the pods that run now."""
+    """Look at the pods that run now, but for our own: one that a dead process left behind is replaced, not used."""
     kind = reach.discovery.find("", "Pod")
     if kind is None:
         raise NotServedError("find pods: the server does not serve them")
@@ -176,7 +184,7 @@ def find_mounts(reach: Reach, namespace: str) -> Mounts:
     for page in reach.cluster.pages(kind, namespace=namespace):
         for pod in page.items:
             phase = field(pod, "status", "phase")
-            if phase in ("Succeeded", "Failed"):
+            if phase in ("Succeeded", "Failed") or LABEL_MANAGED in labels_of(pod):
                 continue
             claims = _claims_of(pod)
             used.update(claims.values())

@@ -133,38 +133,70 @@ def comparable(data):
     return {key: value for key, value in data.items() if key != "ConfigMap/kube-root-ca.crt"}
 
 
-def test_retirement_and_prune_survive_a_crash_after_every_effect(tmp_path, sandbox):
-    """However they die, the newest points stay whole, and what was retired goes in the end."""
+@pytest.mark.parametrize("beside", ["alone", "a-daemon", "a-prune"])
+def test_retirement_and_prune_survive_a_crash_after_every_effect(tmp_path, sandbox, beside):
+    """However they die, or whoever else is at work at that moment, the newest points stay whole, and what was retired
+    goes in the end. The other daemon captures and retires in the middle of a prune, another prune frees what this one
+    is about to free.
+    """
     world = World(tmp_path, sandbox, keep_last=2)
     for name in ("shop", "wiki"):
         world.settle(name)
     for n in count(1):
         assert n < MOST
+
+        def another_daemon():
+            world.edit("wiki", "c2", f"meanwhile {n}")
+            world.clock.advance(HOUR)
+            world.run_pass(world.parts(work=f"other{n}"))
+
+        others = {
+            "alone": None,
+            "a-daemon": another_daemon,
+            "a-prune": lambda: run_prune(world, work=f"other{n}"),
+        }
         for _ in range(2):
             world.edit("wiki", "c1", f"round {n} {world.clock.now()}")
             world.run_pass()
             world.clock.advance(HOUR)
-        retiring = crash(world, n)
+        retiring = crash(world, n, interleave=beside == "a-daemon")
         recover(world, n)
-        pruning = Effects(crash_after=n)
+        pruning = Effects(crash_after=n, meanwhile=others[beside])
         try:
             run_prune(world, effects=pruning)
         except Crash:
             pass
-        world.clock.advance(timedelta(days=3))
-        run_prune(world)
-        world.clock.advance(timedelta(days=3))
-        run_prune(world)
+        recover(world, n)
+        check_live(world, 2)
+        for _ in range(2):
+            world.clock.advance(timedelta(days=3))
+            run_prune(world)
         check_points(world, 2)
         if len(retiring.done) < n and len(pruning.done) < n:
             break
 
+    assert "ledger.commit retire" in retiring.done
+    assert {"store.delete", "ledger.commit prune"} <= set(pruning.done)
     assert n > 6
 
 
-def run_prune(world, *, effects=None):
+def check_live(world, expected):
+    """Each application has the live points expected, and every one of them is whole in the store."""
+    parts = world.parts(work="check")
+    parts.ledger.refresh()
+    view = parts.ledger.view()
+    store = open_store(world.storage, PASSPHRASE, clock=world.clock)
+    stored = {(f"{p.namespace}/{p.application}", p.slot) for p in store.points()}
+    for application in ("shop/_", "wiki/_"):
+        live = {(entry.application, entry.slot) for entry in view.points(application)}
+        assert len(live) == expected
+        assert live <= stored
+    assert list(store.verify(read_data=1.0)) == []
+
+
+def run_prune(world, *, effects=None, work="prune"):
     """Prune, as the command does."""
-    parts = world.parts(effects=effects, work="prune")
+    parts = world.parts(effects=effects, work=work)
     list(
         prune(
             parts.desired(),

@@ -1,7 +1,7 @@
 """Every effect counted, and the process "killed" after any one of them.
 
-`Effects` numbers the effects of a run in order. `Counting*` wrappers stand around the three ports through which
-the product changes the world: storage, cluster, Git remote. With `crash_after=n` the n-th effect happens and then
+`Effects` numbers the effects of a run in order. `Counting*` wrappers stand around the ports through which the product
+changes the world: storage, cluster with the streams into its containers, the ledger's clone, its remote. With `crash_after=n` the n-th effect happens and then
 `Crash` is raised — a BaseException, so no handler of the product can mistake it for an expected error. With
 `kill=True` the process itself is killed by SIGKILL instead.
 """
@@ -120,9 +120,71 @@ class CountingCluster:
 
     def execute(self, target, argv, *, stdin=False):
         self._effects.check()
-        session = self._inner.execute(target, argv, stdin=stdin)
-        self._effects.happened("cluster.exec")
+        where = "claim" if target.pod.startswith("reconciler-claim-") else "service"
+        session = CountingSession(
+            self._inner.execute(target, argv, stdin=stdin), self._effects, where=where
+        )
+        try:
+            self._effects.happened(f"cluster.exec {where}")
+        except BaseException:
+            session.close()
+            raise
         return session
+
+
+class CountingSession:
+    """A stream whose pieces, on their way into a claim or a service, are effects."""
+
+    def __init__(self, inner, effects: Effects, *, where):
+        self._inner = inner
+        self._effects = effects
+        self._where = where
+
+    def __getattr__(self, name):
+        return getattr(self._inner, name)
+
+    def __enter__(self):
+        self._inner.__enter__()
+        return self
+
+    def __exit__(self, *exc):
+        return self._inner.__exit__(*exc)
+
+    def send(self, chunk):
+        self._effects.check()
+        self._inner.send(chunk)
+        self._effects.happened(f"stream.send {self._where}")
+
+    def close_stdin(self):
+        self._effects.check()
+        self._inner.close_stdin()
+        self._effects.happened(f"stream.end {self._where}")
+
+
+class CountingClone:
+    """A ledger's clone: what is written and which branch is moved are effects, named by the kind of record."""
+
+    def __init__(self, inner, effects: Effects):
+        self._inner = inner
+        self._effects = effects
+        self._subjects: dict[str, str] = {}
+
+    def __getattr__(self, name):
+        return getattr(self._inner, name)
+
+    def write(self, drafts, *, parent):
+        self._effects.check()
+        made = self._inner.write(drafts, parent=parent)
+        words = [draft.message.partition("(")[0].split()[0].rstrip(":") for draft in drafts]
+        self._subjects.update(zip(made, words, strict=True))
+        self._effects.happened(f"ledger.write {words[-1]}")
+        return made
+
+    def move(self, ref, target, *, expected):
+        self._effects.check()
+        self._inner.move(ref, target, expected=expected)
+        if not ref.startswith("refs/confirmed/"):
+            self._effects.happened(f"ledger.commit {self._subjects.get(target, 'theirs')}")
 
 
 class CountingRemote:

@@ -22,7 +22,13 @@ from reconciler.git.remote import DirectoryRemote
 from reconciler.store.keys import Cost, init_location
 from reconciler.store.memory import MemoryStorage
 from reconciler.store.storage import open_storage
-from tests.support.faults import CountingCluster, CountingRemote, CountingStorage, Effects
+from tests.support.faults import (
+    CountingClone,
+    CountingCluster,
+    CountingRemote,
+    CountingStorage,
+    Effects,
+)
 
 START = datetime(2026, 11, 23, 6, 2, tzinfo=UTC)
 PASSPHRASE = "a passphrase for tests"
@@ -149,7 +155,10 @@ health: {{port: 0}}
             )
         else:
             seams = Seams(storage=lambda _url: storage)
-        return Parts(load_configuration(path), clock=self.clock, seams=seams)
+        parts = Parts(load_configuration(path), clock=self.clock, seams=seams)
+        if effects is not None:
+            parts.ledger.clone = CountingClone(parts.ledger.clone, effects)
+        return parts
 
     def run_pass(self, parts: Parts | None = None):
         """One pass of a process; a fresh one by default."""

@@ -18,6 +18,7 @@ from reconciler.daemon.settings import Settings
 from reconciler.errors import ReconcilerError
 from reconciler.ledger.layout import RestoreKey
 from reconciler.ledger.ledger import Ledger
+from reconciler.restore.execute import Bounds
 from reconciler.restore.once import RestoreResult, RestoreRunner, RunnerSettings, key_of
 from reconciler.restore.request import RestoreRequest
 from reconciler.store.port import Store
@@ -135,6 +136,7 @@ def runner_settings(settings: Settings) -> RunnerSettings:
         lease_namespace=settings.lease_namespace,
         helper_image=settings.helper_image,
         at_once=settings.concurrency,
+        bounds=Bounds(ready_s=settings.ready_timeout.total_seconds()),
     )
 
 

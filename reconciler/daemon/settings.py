@@ -140,6 +140,8 @@ class Settings(Model):
     """How often sources are asked."""
     concurrency: Annotated[int, Field(ge=1, le=32)] = 4
     """Captures, or namespaces restored into, at the same time."""
+    ready_timeout: Span = timedelta(minutes=10)
+    """How long a restore waits for its workloads to be Ready."""
     health: Listen = Field(default_factory=lambda: Listen.model_validate({}))
     """Health and metrics."""
     breaker: BreakerSettings = Field(default_factory=lambda: BreakerSettings.model_validate({}))

@@ -114,6 +114,8 @@ class RestoreSpec(Model):
     """A part of the point; all of it by default."""
     on_conflict: Literal["skip", "update", "recreate", "fail"] = "fail"
     """What happens to an object that exists and differs."""
+    running_jobs: bool = False
+    """Whether Jobs that were running when they were captured are run again from their start."""
     recreate: list[Annotated[str, AfterValidator(_object)]] = Field(
         default_factory=list, max_length=1000
     )

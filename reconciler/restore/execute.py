@@ -1,7 +1,7 @@
 """Carries a plan out: level by level, contents in their places, readiness at the end.
 
     levels 0…5 → claims are filled → services → data services → Ready → their contents → all other levels
-    → everything Ready
+    → everything Ready → what acts by itself (autoscalers, CronJobs)
 
 Objects of one level are written by a few threads. What fails takes along what needs it and nothing else.
 Every object and every content ends with an outcome. Carrying the same plan out again after a crash finds
@@ -43,6 +43,7 @@ from reconciler.restore.order import Level, claims_of, is_workload
 from reconciler.restore.ready import (
     claim_problem,
     definition_problem,
+    event_cause,
     first_cause,
     wait_for,
     workload_problem,
@@ -51,6 +52,7 @@ from reconciler.restore.standing import Patience, await_standing
 from reconciler.restore.write import Writer, Written
 
 WRITERS = 8
+NOT_READY = "NotReady"
 FILLERS = 4
 T = TypeVar("T")
 OutcomeResult = Literal["Succeeded", "Skipped", "Failed"]
@@ -126,12 +128,12 @@ class Execution:
                 break
             if level == Level.SERVICES:
                 self._fill_claims()
+            if level == Level.SELF_ACTING:
+                self._wait_until_ready()
             entries = [e for e in self._entries.values() if e.level == level]
             self._each(self._carry_out, entries)
             self._after(level)
             self._adopt()
-        if not self._is_halted():
-            self._wait_until_ready()
         return self._result()
 
     def _is_halted(self) -> bool:
@@ -161,7 +163,10 @@ class Execution:
                 self._write(entry)
 
     def _write(self, entry: Entry) -> None:
-        missing = next((need for need in entry.needs if need in self._failed), None)
+        # What is there and not Ready can be leant on: an autoscaler must not be missing because of it.
+        missing = next(
+            (need for need in entry.needs if self._failed.get(need, NOT_READY) != NOT_READY), None
+        )
         if missing is not None:
             self._fail(entry.target, "NeedFailed", f"{missing}: {self._failed[missing]}")
             return
@@ -295,7 +300,7 @@ class Execution:
             problem = problems.get(entry.target)
             if problem:
                 cause = self._cause(entry)
-                self._fail(entry.target, "NotReady", f"{problem}; {cause}" if cause else problem)
+                self._fail(entry.target, NOT_READY, f"{problem}; {cause}" if cause else problem)
 
     def _cause(self, entry: Entry) -> str:
         try:
@@ -310,9 +315,18 @@ class Execution:
                     for owner in owners_of(pod)
                 )
             ]
+            cause = first_cause(pods)
+            if cause:
+                return cause
+            kind = self._kind(ObjectKey("", "Event", "", ""))
+            events = [
+                event
+                for page in self.cluster.pages(kind, namespace=entry.target.namespace)
+                for event in page.items
+            ]
         except ReconcilerError:
             return ""
-        return first_cause(pods)
+        return event_cause(events, entry.target.name)
 
     def _fill_claims(self) -> None:
         """Fill claims, after workloads that are to be made again have let go of them."""

@@ -2,7 +2,8 @@
 
 Levels run one after the other; objects of one level are written side by side. Claims are filled between
 `CLAIMS` and `DATA_SERVICES`, the contents of data services between `DATA_SERVICES` and `WORKLOADS`. What
-can turn away or change other writes (webhooks, aggregated APIs) comes last. `needs_of` names the objects
+can turn away or change other writes (webhooks, aggregated APIs) comes after all of them, and what acts by itself
+when the workloads are Ready. `needs_of` names the objects
 without which one would be wrong; a failure spreads along it, and no further.
 """
 
@@ -30,6 +31,7 @@ class Level(IntEnum):
     POLICIES = 9
     CUSTOM = 10
     GATES = 11
+    SELF_ACTING = 12
 
 
 WORKLOAD_KINDS = frozenset(
@@ -73,6 +75,8 @@ _LEVELS: dict[tuple[str, str], Level] = {
     ("networking.k8s.io", "NetworkPolicy"): Level.SERVICES,
     ("apiregistration.k8s.io", "APIService"): Level.GATES,
     **dict.fromkeys(WORKLOAD_KINDS, Level.WORKLOADS),
+    ("batch", "CronJob"): Level.SELF_ACTING,
+    ("autoscaling", "HorizontalPodAutoscaler"): Level.SELF_ACTING,
 }
 _BUILT_IN_GROUPS = frozenset(
     {"", "apps", "batch", "autoscaling", "policy", "extensions", "events.k8s.io"}

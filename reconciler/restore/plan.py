@@ -42,6 +42,7 @@ from reconciler.restore.pods import PODS_REFUSED, judge_pods
 from reconciler.restore.quota import quota_warnings
 from reconciler.restore.request import FoundPoint, RestoreRequest
 from reconciler.restore.selection import Recreations, Selection
+from reconciler.restore.selfacting import without_running_job
 from reconciler.restore.size import fit
 from reconciler.restore.survey import survey
 from reconciler.restore.sweep import sweep
@@ -201,6 +202,8 @@ def _entries(scene: _Scene, drafts: list[Draft], live: Live) -> tuple[list[Entry
     )
     with ThreadPoolExecutor(READERS) as pool:
         entries = list(pool.map(lambda draft: _decide(draft, decider, data_services), drafts))
+    if not scene.request.spec.running_jobs:
+        entries = [without_running_job(entry) for entry in entries]
     gates = read_gates(scene.cluster, scene.discovery, kinds=kinds_of(entries, scene.discovery))
     obstacles = Obstacles(gates, entries, live, scene.wide, decider.stopped)
     entries = sweep(

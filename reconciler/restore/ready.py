@@ -151,6 +151,25 @@ def first_cause(pods: Iterable[Manifest]) -> str:
     return ""
 
 
+def event_cause(events: Iterable[Manifest], name: str) -> str:
+    """The newest warning about a workload or what it made: a quota, a mount, a webhook that says no."""
+    warnings = [
+        event
+        for event in events
+        if event.get("type") == "Warning"
+        and f"{field(event, 'involvedObject', 'name', default='')}-".startswith(f"{name}-")
+    ]
+    if not warnings:
+        return ""
+    newest = max(warnings, key=_seen_at)
+    return f"{newest.get('reason', '')}: {newest.get('message', '')}"[:200]
+
+
+def _seen_at(event: Manifest) -> str:
+    seen = event.get("lastTimestamp") or event.get("eventTime")
+    return str(seen or field(event, "metadata", "creationTimestamp", default=""))
+
+
 def _condition(manifest: Manifest, name: str) -> dict[str, Any]:
     for condition in field(manifest, "status", "conditions", default=[]):
         if condition.get("type") == name:

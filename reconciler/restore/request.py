@@ -18,7 +18,7 @@ from reconciler.kinds.transformset import TransformSet
 from reconciler.objects import canonical
 from reconciler.store.port import ObjectMissingError, Point, PointName, Store
 
-_ADDED_LATER = ("recreate",)
+_ADDED_LATER = ("recreate", "runningJobs")
 
 
 class NoSuchPointError(TerminalError):

@@ -105,6 +105,8 @@ class Outpost:
     name: str = "outpost"
     mark: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
     clock: SteppedClock | None = None
+    ready_s: int = 120
+    """How long restores wait for workloads."""
     is_made: bool = False
     """Whether the remotes and the location are there already."""
 
@@ -116,6 +118,10 @@ class Outpost:
         if not self.is_made:
             self._make()
         self.config = self.root / f"{self.name}.yaml"
+        self.configure()
+
+    def configure(self) -> None:
+        """Write the operator's configuration."""
         self.config.write_text(
             f"""\
 cluster: {{name: {self.name}, kubeconfig: "{self.kubeconfig}"}}
@@ -126,6 +132,7 @@ workDirectory: work-{self.name}
 passphrases: {{primary: {{file: passphrase}}}}
 leaseNamespace: brc-leases
 helperImage: {IMAGE}
+readyTimeout: {self.ready_s}s
 health: {{port: 0}}
 """
         )

@@ -20,6 +20,8 @@ from reconciler.restore.ownership import ownership_of
         ("/Service/shop/web", Level.SERVICES),
         ("apps/StatefulSet/shop/db", Level.WORKLOADS),
         ("policy/PodDisruptionBudget/shop/web", Level.POLICIES),
+        ("batch/CronJob/shop/report", Level.SELF_ACTING),
+        ("autoscaling/HorizontalPodAutoscaler/shop/web", Level.SELF_ACTING),
         ("networking.k8s.io/Ingress/shop/web", Level.POLICIES),
         ("example.org/Widget/shop/w", Level.CUSTOM),
         ("serving.knative.dev/Service/shop/w", Level.CUSTOM),
@@ -28,7 +30,7 @@ from reconciler.restore.ownership import ownership_of
     ],
 )
 def test_each_kind_has_its_level(path, level):
-    """What others need comes before them; what can turn writes away comes last."""
+    """What others need comes before them; what can turn writes away, or acts by itself, comes last."""
     assert level_of(ObjectKey.parse(path)) == level
 
 

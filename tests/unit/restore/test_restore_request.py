@@ -8,7 +8,7 @@ import pytest
 from reconciler.clock import SteppedClock
 from reconciler.errors import RefusedError, UsageError
 from reconciler.kinds.request import Include
-from reconciler.restore.ready import first_cause, wait_for, workload_problem
+from reconciler.restore.ready import event_cause, first_cause, wait_for, workload_problem
 from reconciler.restore.request import NoSuchPointError, find_point
 from reconciler.restore.selection import Selection
 from reconciler.store.content import open_store
@@ -199,3 +199,27 @@ def test_a_wait_ends_in_time_or_when_told_to():
         wait_for(lambda: "still", timeout_s=timedelta(hours=1).total_seconds(), stop=stop)
         == "still"
     )
+
+
+def test_the_newest_warning_about_a_workload_is_its_cause():
+    """A quota that made no pod, told by an event of the workload or of what it made; others' are passed over."""
+
+    def event(name, message, *, at, kind="Warning"):
+        involved = {"kind": "ReplicaSet", "name": name}
+        return {
+            "type": kind,
+            "reason": "FailedCreate",
+            "message": message,
+            "lastTimestamp": at,
+            "involvedObject": involved,
+        }
+
+    events = [
+        event("web-1", "older", at="2026-11-23T06:00:00Z"),
+        event("web-1", "exceeded quota", at="2026-11-23T06:01:00Z"),
+        event("web-1", "scaled", at="2026-11-23T06:02:00Z", kind="Normal"),
+        event("website", "not ours", at="2026-11-23T06:03:00Z"),
+    ]
+
+    assert event_cause(events, "web") == "FailedCreate: exceeded quota"
+    assert event_cause(events, "db") == ""

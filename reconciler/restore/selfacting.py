@@ -1,0 +1,30 @@
+"""What acts by itself once it is written, and would fight a restore that is still going on.
+
+An autoscaler counts pods, a CronJob starts Jobs. Both are written when everything else is there and the workloads are
+Ready (`order.Level.SELF_ACTING`): a CronJob that was absent counts its runs from the moment it is made, so a run
+that was due meanwhile is not caught up, and nothing has to be released afterwards, whatever dies in between. Jobs that
+were running when they were captured would do their work a second time: they are made again only when asked.
+
+Source: https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ (missed schedules).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from reconciler.objects import field
+from reconciler.restore.entry import Entry
+
+
+def without_running_job(entry: Entry) -> Entry:
+    """Leave out a Job that would run again; one that was suspended does nothing and stays."""
+    is_job = (entry.target.group, entry.target.kind) == ("batch", "Job")
+    if not is_job or entry.verdict != "create" or field(entry.desired or {}, "spec", "suspend"):
+        return entry
+    return replace(
+        entry,
+        verdict="skip",
+        reason="RunningJob",
+        message="it was running when it was captured, and would do its work from the start again",
+        hint="set spec.runningJobs: true to run it",
+    )

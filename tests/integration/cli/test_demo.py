@@ -16,13 +16,14 @@ import yaml
 from reconciler.cli.demo.stage import has_postgres
 from reconciler.cluster.kubernetes import connect
 from tests.support.command import ROOT, reconciler
+from tests.support.excerpts import blocks, missing
 from tests.support.sandbox import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 
 def test_the_whole_story():
-    """All six chapters hold, on PostgreSQL where the machine has it (in CI always)."""
+    """All six chapters hold, on PostgreSQL where the machine has it (in CI always); the README quotes this story."""
     answer = reconciler("demo")
 
     assert answer.code == 0, answer.out + answer.err
@@ -38,6 +39,10 @@ def test_the_whole_story():
     ):
         assert proof in answer.out, proof
     assert ("PostgreSQL" in answer.out) == has_postgres()
+    if has_postgres():
+        quoted = [lines for lines in blocks() if "Succeeded" in str(lines) or "Plan:" in str(lines)]
+        assert len(quoted) == 3
+        assert [missing(lines, answer.out) for lines in quoted] == [None] * 3, "README.md"
     if os.environ.get("CI"):
         assert has_postgres(), "CI must not fall back to SQLite"
 

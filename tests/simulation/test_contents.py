@@ -11,12 +11,10 @@ from datetime import timedelta
 import pytest
 
 from reconciler.ledger.layout import RestoreKey
-from reconciler.store.content import open_store
 from tests.support.faults import Crash, Effects
-from tests.support.furnished import PAGES, ROWS, FurnishedWorld, process
+from tests.support.furnished import FurnishedWorld, process
 from tests.support.passes import slots, told, view_of
 from tests.support.sandbox import live_sandbox
-from tests.support.world import PASSPHRASE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 HOUR = timedelta(hours=1)
@@ -80,20 +78,9 @@ def test_contents_are_captured_whole_after_a_crash_in_their_reading(world, inter
         assert len(slots(world)) == number + 1
         newest = view_of(world).latest("shop/_").spec
         assert newest.phase == "Succeeded", (at, newest.outcomes)
-        assert captured(world) == world.contents(), at
+        assert world.captured() == world.contents(), at
         assert world.leftovers() == []
         world.clock.advance(HOUR)
-
-
-def captured(world):
-    """The contents of the newest point, as the store gives them."""
-    store = open_store(world.storage, PASSPHRASE, clock=world.clock)
-    name = max(store.points(), key=lambda point: point.slot)
-    roots = {content.name: content.root for content in store.point(name)[0].contents}
-    tree = store.tree(name.domain, roots["volume/pages"])
-    files = {one.path: b"".join(one.content()) for one in tree if one.type == "file"}
-    stream = store.stream(name.domain, roots["content/kv/StatefulSet.kv/table"])
-    return {PAGES: files, ROWS: {"table": b"".join(stream)}}
 
 
 @both

@@ -142,6 +142,7 @@ def test_retirement_and_prune_survive_a_crash_after_every_effect(tmp_path, sandb
     world = World(tmp_path, sandbox, keep_last=2)
     for name in ("shop", "wiki"):
         world.settle(name)
+    seen = set()
     for n in count(1):
         assert n < MOST
 
@@ -161,6 +162,8 @@ def test_retirement_and_prune_survive_a_crash_after_every_effect(tmp_path, sandb
             world.clock.advance(HOUR)
         retiring = crash(world, n, interleave=beside == "a-daemon")
         recover(world, n)
+        # Beyond the grace period, so that what the round before has dropped is freed now.
+        world.clock.advance(timedelta(days=2))
         pruning = Effects(crash_after=n, meanwhile=others[beside])
         try:
             run_prune(world, effects=pruning)
@@ -168,16 +171,14 @@ def test_retirement_and_prune_survive_a_crash_after_every_effect(tmp_path, sandb
             pass
         recover(world, n)
         check_live(world, 2)
-        for _ in range(2):
-            world.clock.advance(timedelta(days=3))
-            run_prune(world)
+        run_prune(world)
         check_points(world, 2)
+        seen |= {*retiring.done, *pruning.done}
         if len(retiring.done) < n and len(pruning.done) < n:
             break
 
-    assert "ledger.commit retire" in retiring.done
-    assert {"store.delete", "ledger.commit prune"} <= set(pruning.done)
-    assert n > 6
+    deletions = {"store.delete points", "store.delete index", "store.delete packs"}
+    assert {"ledger.commit retire", "ledger.commit prune", *deletions} <= seen
 
 
 def check_live(world, expected):

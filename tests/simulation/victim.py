@@ -1,6 +1,6 @@
-"""A daemon's process that kills itself by SIGKILL after its n-th effect. Run by `test_kills.py`.
+"""A daemon's process that kills itself by SIGKILL right after an effect. Run by `test_kills.py`.
 
-Arguments: configuration, instant of the clock, number of the effect (0 = none), passes. Prints the effects
+Arguments: configuration, instant of the clock, name of the effect (empty = none), `pass` or `prune`. Prints the effects
 that happened when it lives to the end.
 """
 
@@ -17,12 +17,18 @@ from reconciler.daemon.prune import prune
 from reconciler.daemon.settings import load_configuration
 from reconciler.git.remote import DirectoryRemote
 from reconciler.store.storage import open_storage
-from tests.support.faults import CountingCluster, CountingRemote, CountingStorage, Effects
+from tests.support.faults import (
+    CountingClone,
+    CountingCluster,
+    CountingRemote,
+    CountingStorage,
+    Effects,
+)
 
 
-def main(config: str, instant: str, number: str, verb: str = "pass") -> None:
+def main(config: str, instant: str, at: str, verb: str) -> None:
     """One pass, or one prune."""
-    effects = Effects(crash_after=int(number) or None, kill=True)
+    effects = Effects(at=at or None, kill=True)
     parts = Parts(
         load_configuration(Path(config)),
         clock=SteppedClock(parse_instant(instant)),
@@ -32,6 +38,7 @@ def main(config: str, instant: str, number: str, verb: str = "pass") -> None:
             wrap_cluster=lambda cluster: CountingCluster(cluster, effects),
         ),
     )
+    parts.ledger.clone = CountingClone(parts.ledger.clone, effects)
     problems = []
     if verb == "prune":
         run_prune(parts)

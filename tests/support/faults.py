@@ -69,17 +69,23 @@ class CountingStorage:
     def create(self, name, data):
         self._effects.check()
         self._inner.create(name, data)
-        self._effects.happened(f"store.create {name.split('/')[-2] if '/' in name else name}")
+        self._effects.happened(f"store.create {_shelf(name)}")
 
     def replace(self, name, data):
         self._effects.check()
         self._inner.replace(name, data)
-        self._effects.happened("store.replace")
+        self._effects.happened(f"store.replace {_shelf(name)}")
 
     def delete(self, name):
         self._effects.check()
         self._inner.delete(name)
-        self._effects.happened("store.delete")
+        self._effects.happened(f"store.delete {_shelf(name)}")
+
+
+def _shelf(name: str) -> str:
+    """`packs`, `index`, `points` or `sessions` of a domain; else the name's beginning."""
+    parts = name.split("/")
+    return parts[2] if parts[0] == "domains" else parts[0]
 
 
 class CountingCluster:

@@ -13,9 +13,10 @@ from pathlib import Path
 from reconciler.blueprint.pods import is_ready
 from reconciler.cluster import claimpod
 from reconciler.kinds.writer import to_yaml
+from reconciler.store.content import open_store
 from tests.support.service import kv_blueprint, stateful_set
 from tests.support.shop import CLAIM
-from tests.support.world import World
+from tests.support.world import PASSPHRASE, World
 
 PAGES, ROWS = "pages", "data-kv-0"
 FILES = {"home": b"welcome", "sub/a b": b"deep" * 5000}
@@ -51,6 +52,16 @@ class FurnishedWorld(World):
             files = sorted(path for path in folder.rglob("*") if path.is_file())
             found[claim] = {str(path.relative_to(folder)): path.read_bytes() for path in files}
         return found
+
+    def captured(self) -> dict[str, dict[str, bytes]]:
+        """The contents of the newest point, as the store gives them."""
+        store = open_store(self.storage, PASSPHRASE, clock=self.clock)
+        name = max(store.points(), key=lambda point: point.slot)
+        roots = {content.name: content.root for content in store.point(name)[0].contents}
+        tree = store.tree(name.domain, roots[f"volume/{PAGES}"])
+        files = {one.path: b"".join(one.content()) for one in tree if one.type == "file"}
+        stream = store.stream(name.domain, roots["content/kv/StatefulSet.kv/table"])
+        return {PAGES: files, ROWS: {"table": b"".join(stream)}}
 
     def leftovers(self) -> list[str]:
         """Names of our own pods that are still there."""

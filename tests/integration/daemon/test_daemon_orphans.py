@@ -11,7 +11,7 @@ from tests.support.world import World
 def test_a_manual_point_without_record_is_recorded(world):
     """A capture by hand that died before its record: the next pass records it, and restores are not held up."""
     world.run_pass()
-    parts = world.parts(effects=Effects(at="store.create _"))
+    parts = world.parts(effects=Effects(at="store.create points"))
     try:
         _capture(world, parts)
     except Crash:

@@ -15,7 +15,6 @@ from typing import Any
 from reconciler.cluster.port import (
     AlreadyExistsError,
     Cluster,
-    InvalidError,
     ResourceType,
 )
 from reconciler.errors import ReconcilerError
@@ -142,7 +141,7 @@ class Decider:
             return self.cluster.replace(kind, sent, manager=FIELD_MANAGER, dry_run=True), None
         except ReconcilerError as error:
             objection = self._heard(entry, error)
-            if objection is not None and isinstance(error, InvalidError):
+            if objection is not None and objection.reason == "Invalid":
                 # Nothing else tells "never" from "not like this": would it be taken as a new object?
                 hindrance, _ = self._try_create(entry, kind)
                 if hindrance is None or hindrance.reason in _FREED:
@@ -234,7 +233,9 @@ class Decider:
                 hint=f"name {named(key)} under spec.recreate to have it deleted and made again",
             )
         if (key.group, key.kind) == ("", "Service") and entry.desired is not None:
-            entry = replace(entry, desired=with_ports_of(entry.desired, there))
+            desired = with_ports_of(entry.desired, there)
+            diff = tuple(differences(there, replacement_for(desired, there)))
+            entry = replace(entry, desired=desired, diff=diff)
         objection, _ = self._try_create(entry, kind)
         if objection is not None and objection.reason not in _FREED:
             return _blocked_by(entry, objection)

@@ -30,7 +30,8 @@ from reconciler.restore.order import is_workload
 from reconciler.restore.podsecurity import ENFORCE, violations
 
 PODS_REFUSED = "its pods would be refused"
-_TOLD = frozenset({"PodSecurity", "LimitRange", "WebhookDenied", "PolicyDenied"})
+_TOLD = frozenset({"PodSecurity", "LimitRange", "WebhookDenied", "PolicyDenied", "Invalid"})
+"""Objections that stay; a quota may be free again once the old pods are gone."""
 
 
 def judge_pods(

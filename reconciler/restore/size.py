@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from reconciler.objects import Manifest, annotations_of, canonical, field
 from reconciler.restore.draft import Draft
+from reconciler.restore.gates import is_custom
 from reconciler.restore.strip import LAST_APPLIED
 
 OBJECT_BYTES_MAX = 1_572_864
@@ -31,7 +32,7 @@ def fit(draft: Draft) -> None:
         )
     if _is_too_large(draft.desired, draft):
         size = len(canonical(draft.desired))
-        if "." in draft.target.group and not draft.target.group.endswith(".k8s.io"):
+        if is_custom(draft.target.group):
             draft.ended = (
                 "blocked",
                 "TooLarge",
@@ -48,7 +49,8 @@ def _is_too_large(manifest: Manifest, draft: Draft) -> bool:
     size = len(canonical(manifest))
     if size * 2 < OBJECT_BYTES_MAX:
         return False
-    owners = len(canonical(field(draft.captured, "metadata", "managedFields", default=[])))
+    managed = field(draft.captured, "metadata", "managedFields")
+    owners = len(canonical(managed)) if managed else 0
     is_grown = size + owners > len(canonical(draft.captured))
     return is_grown and size + owners > OBJECT_BYTES_MAX
 

@@ -25,7 +25,7 @@ from reconciler.restore.fieldset import (
     merge,
     prune,
 )
-from reconciler.restore.strip import strip
+from reconciler.restore.strip import explicit_node_ports, strip
 
 _OWNERS = "f:ownerReferences"
 _NOBODY: dict[str, Any] = {}
@@ -83,7 +83,8 @@ def ownership_of(
         if entry.get("operation") == "Update" and not entry.get("subresource")
     ]
     creator = updaters[0] if updaters else FIELD_MANAGER
-    if len(owned) == 1 and updaters and _is_alone(creator, live):
+    is_exact = _is_alone(creator, live) and not _has_given_ports(captured, desired)
+    if len(owned) == 1 and updaters and is_exact:
         return Ownership(creator=creator)
     entries = rewritten(captured, desired, owned, served=served)
     if live is not None and replacement is not None:
@@ -171,6 +172,17 @@ def _is_alone(manager: str, live: Manifest | None) -> bool:
         (entry["manager"], entry.get("operation")) == (manager, "Update")
         for entry in entries_of(live)
         if entry.get("subresource") != "status"
+    )
+
+
+def _has_given_ports(captured: Manifest, desired: Manifest) -> bool:
+    """Whether a Service gets node ports back that nobody asked for: whoever creates it would own them."""
+    if (desired.get("kind"), desired.get("apiVersion")) != ("Service", "v1"):
+        return False
+    asked = explicit_node_ports(captured)
+    return any(
+        port.get("nodePort") and (port.get("port"), port.get("protocol", "TCP")) not in asked
+        for port in field(desired, "spec", "ports", default=[])
     )
 
 

@@ -238,3 +238,17 @@ def test_an_attempt_that_died_before_the_patch_is_seen():
     assert not is_unsettled(
         given, captured(entry("helm", "Apply", {"f:spec": {"f:a": {}}}), status)
     )
+
+
+def test_a_port_that_is_given_back_stays_nobodys():
+    """A node port that was only allocated is not owned by who creates the Service with it."""
+    step = 'k:{"port":80,"protocol":"TCP"}'
+    owns = {"f:spec": {"f:ports": {step: {".": {}, "f:port": {}}}}}
+    was = captured(entry("helm", "Update", owns), spec={"ports": [{"port": 80, "nodePort": 30080}]})
+    was["kind"] = "Service"
+    bare = {**was, "metadata": {"name": "t"}, "spec": {"ports": [{"port": 80}]}}
+
+    assert ownership_of(was, bare).entries == ()
+    assert fields(ownership_of(was, {**bare, "spec": was["spec"]})) == {
+        ("helm", "Update", "v1"): owns
+    }

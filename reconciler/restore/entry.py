@@ -68,6 +68,9 @@ class Entry:
     desired: Manifest | None = field(default=None, repr=False, compare=False)
     ownership: Ownership | None = field(default=None, repr=False, compare=False)
     needs: tuple[ObjectKey, ...] = field(default=(), repr=False, compare=False)
+    awaits: tuple[ObjectKey, ...] = field(default=(), repr=False, compare=False)
+    """Workloads of the plan, also among `needs`, that must be Ready before this is written: they serve a webhook
+    that would refuse it as long as they are not."""
     state: str = ""
     """Digest of what this entry was decided from; another one at execution is drift."""
 

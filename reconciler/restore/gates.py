@@ -78,7 +78,7 @@ class Asked:
     kind: ResourceType
     manifest: Manifest
     operation: str
-    """CREATE or UPDATE."""
+    """CREATE, UPDATE or DELETE."""
     namespace_labels: Mapping[str, str] | None
     """None for objects outside namespaces."""
     live: Manifest | None = None
@@ -100,7 +100,8 @@ class Gates:
         """Which webhooks would be asked about a write, and so refuse it."""
         found = [gate for gate in self.closed if matches(gate, asked)]
         conversion = self.conversions.get((asked.kind.group, asked.kind.kind))
-        if conversion is not None and asked.kind.version != conversion[1]:
+        is_written = asked.operation != "DELETE"
+        if conversion is not None and is_written and asked.kind.version != conversion[1]:
             found.append(conversion[0])
         return found
 

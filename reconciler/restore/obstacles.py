@@ -22,6 +22,12 @@ from reconciler.restore.order import is_workload
 
 _HINT = "bring up its pods, or delete the configuration, then restore again"
 _NAMED_MAX = 10
+_OPERATIONS: dict[str, tuple[str, ...]] = {
+    "create": ("CREATE",),
+    "update": ("UPDATE",),
+    "recreate": ("DELETE", "CREATE"),
+}
+"""What a server is asked to do for a verdict."""
 
 
 @dataclass
@@ -64,15 +70,15 @@ class Obstacles:
 
     def refusal_of(self, entry: Entry) -> str:
         """Which dead webhook would refuse an object when it is created; empty when none."""
-        gates = [gate for gate in self._in_the_way(entry, "CREATE") if not gate.is_conditional]
+        found = self._in_the_way(entry, "DELETE", "CREATE")
+        gates = [gate for gate in found if not gate.is_conditional]
         stuck = next((gate for gate in gates if not self._waits_for(entry, gate)), None)
         return f"{stuck} does not answer" if stuck else ""
 
     def _settle(self, entry: Entry) -> Entry:
         if entry.verdict not in WRITES or entry.desired is None:
             return entry
-        operation = "UPDATE" if entry.verdict == "update" else "CREATE"
-        for gate in self._in_the_way(entry, operation):
+        for gate in self._in_the_way(entry, *_OPERATIONS[entry.verdict]):
             helpers = self._waits_for(entry, gate)
             is_certain = entry.target in self.stopped or not gate.is_conditional
             if helpers:
@@ -80,6 +86,7 @@ class Obstacles:
                 entry = replace(
                     entry,
                     needs=tuple(dict.fromkeys((*entry.needs, *helpers))),
+                    awaits=tuple(dict.fromkeys((*entry.awaits, *helpers))),
                     notes=(*entry.notes, f"waits for {names}: {gate} does not answer now"),
                 )
             elif is_certain:
@@ -106,23 +113,26 @@ class Obstacles:
                 entry = replace(entry, notes=(*entry.notes, note))
         return entry
 
-    def _in_the_way(self, entry: Entry, operation: str) -> list[Gate]:
-        if entry.is_tried or entry.desired is None:
-            return []
+    def _in_the_way(self, entry: Entry, *operations: str) -> list[Gate]:
         webhook = self.stopped.get(entry.target)
         if webhook and (gate := self.gates.named(webhook)) is not None:
             return [gate]
-        kind = self._kind(entry.target, entry.desired)
-        if kind is None:
+        desired, there = entry.desired, self.live.get(entry.target)
+        kind = self._kind(entry.target, desired) if desired is not None else None
+        if kind is None or desired is None:
             return []
-        asked = Asked(
-            kind,
-            entry.desired,
-            operation,
-            self._labels(entry.target),
-            self.live.get(entry.target) if operation == "UPDATE" else None,
-        )
-        return self.gates.in_the_way_of(asked)
+        found: dict[str, Gate] = {}
+        for operation in operations:
+            # A dry run tries what is written; that the old form may be deleted it does not say.
+            if entry.is_tried and operation != "DELETE":
+                continue
+            manifest = there if operation == "DELETE" else desired
+            if manifest is None:
+                continue
+            live = there if operation == "UPDATE" else None
+            asked = Asked(kind, manifest, operation, self._labels(entry.target), live)
+            found |= {str(gate): gate for gate in self.gates.in_the_way_of(asked)}
+        return list(found.values())
 
     def _stops_pods_of(self, entry: Entry) -> Iterator[Gate]:
         template = _template_of(entry)

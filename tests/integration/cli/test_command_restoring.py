@@ -146,6 +146,21 @@ class TestRestore:
         assert report.restored == []
         assert value(hall.world) == "changed after"
 
+    def test_objects_are_named_to_be_recreated(self, hall):
+        """`--recreate` stands in the printed manifest and in the plan; a name that is none is wrong usage."""
+        hall.world.edit("shop", "c1", "spoiled")
+        named = ("--recreate", "ConfigMap/c1")
+        printed = hall("restore", "new", "shop/_/latest", "--reason", "r", *named)
+        planned = hall("restore", "plan", "shop/_/latest", *named)
+        wrong = hall("restore", "plan", "shop/_/latest", "--recreate", "c1")
+
+        assert "recreate: [ConfigMap/c1]" in printed.out or "- ConfigMap/c1" in printed.out
+        assert "! recreate  ConfigMap shop/c1" in planned.out
+        assert "1 to recreate" in planned.out
+        assert "1 live objects are deleted" in planned.out
+        assert wrong.code == 2
+        assert "Kind/name" in wrong.err
+
     def test_a_point_needs_yes_and_a_reason(self, hall):
         """Without `--yes --reason` a POINT is not restored; with them it is, and recorded."""
         hall.world.edit("shop", "c1", "spoiled")

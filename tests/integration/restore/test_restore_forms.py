@@ -220,3 +220,21 @@ def test_a_namespace_that_is_not_there_is_not_looked_through(shop):
 
     assert verdicts(plan)["ConfigMap/conf"] == ("create", "Absent")
     assert plan.warnings == ()
+
+
+def test_a_server_that_cannot_be_asked_is_not_needed_to_know_what_is_immutable(shop):
+    """When the dry run gets no answer, what is known of Kubernetes decides; other changes are tried."""
+    shop.town.create(
+        manifest("ConfigMap", "sealed", immutable=True, data={"a": "1"}),
+        manifest("ConfigMap", "open", data={"a": "1"}),
+    )
+    shop.capture()
+    shop.town.delete("v1", "ConfigMap", "sealed")
+    shop.town.create(manifest("ConfigMap", "sealed", immutable=True, data={"a": "2"}))
+    shop.town.patch("v1", "ConfigMap", "open", {"data": {"a": "2"}})
+    shop.town.sandbox.faults.add("answer", "dryRun=All", value=503, method="PUT", times=99)
+    plan = shop.plan(request())
+
+    assert verdicts(plan)["ConfigMap/sealed"] == ("blocked", "Immutable")
+    assert "no update can change data.a" in entry_of(plan, "sealed").message
+    assert verdicts(plan)["ConfigMap/open"] == ("update", "Differs")

@@ -163,6 +163,7 @@ def test_a_webhook_that_the_restore_brings_up_is_waited_for(shop):
     assert (entry.verdict, entry.reason) == ("create", "Absent")
     assert "waits for Deployment.apps shop/hook" in entry.notes[0]
     assert "apps/Deployment/shop/hook" in [need.path for need in entry.needs]
+    assert [one.path for one in entry.awaits] == ["apps/Deployment/shop/hook"]
     assert not [line for line in plan.warnings if "WebhookUnavailable" in line]
 
 
@@ -245,6 +246,26 @@ def test_a_recreation_that_a_webhook_would_not_let_back_is_blocked(shop):
     assert (entry.verdict, entry.reason) == ("blocked", "DependentBlocked")
     assert "Secret shop/child" in entry.message
     assert "guard.example.org" in entry.message
+
+
+def test_a_deletion_that_a_webhook_would_refuse_blocks_a_recreation(shop):
+    """A webhook that is asked about deletions alone leaves updates be, and stops what must be deleted first."""
+    shop.town.create(config())
+    shop.capture()
+    shop.town.patch("v1", "ConfigMap", "conf", {"data": {"a": "2"}})
+    rules = [
+        {
+            "operations": ["DELETE"],
+            "apiGroups": [""],
+            "apiVersions": ["v1"],
+            "resources": ["configmaps"],
+        }
+    ]
+    shop.town.create(webhooks(namespace="elsewhere", rules=rules))
+
+    assert verdicts(shop.plan(request()))["ConfigMap/conf"] == ("update", "Differs")
+    recreated = verdicts(shop.plan(request(onConflict="recreate")))["ConfigMap/conf"]
+    assert recreated == ("blocked", "WebhookUnavailable")
 
 
 def test_conversion_webhooks_count_for_other_versions(shop):

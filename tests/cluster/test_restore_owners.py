@@ -9,6 +9,7 @@ import subprocess
 import pytest
 import yaml
 
+from reconciler.kinds.transformset import TransformSet
 from tests.cluster.node import build
 from tests.support.clusters import IMAGE, REAL_KUBECONFIG
 from tests.support.realtown import eventual, needs_cluster, real
@@ -252,6 +253,51 @@ def test_an_entry_of_another_served_version_stays_in_its_version(real):
     real.apply(scaler, manager="team")
     spec = real.read("autoscaling/v2", "HorizontalPodAutoscaler", "web")["spec"]
     assert (spec["minReplicas"], spec["maxReplicas"]) == (1, 5)
+
+
+def test_a_field_that_a_transform_moved_is_its_managers(real):
+    """Who owned the old key owns the new one: an apply that has neither removes it, without a conflict."""
+    real.apply(config(old="1", kept="1"), manager="team")
+    real.edit("v1", "ConfigMap", "conf", {"metadata": {"labels": {"by": "hand"}}}, manager="hand")
+    real.point()
+    real.wipe()
+    edits = "[{'op': 'move', 'from': '/data/old', 'path': '/data/new'}]"
+    moving = TransformSet.model_validate(
+        {
+            "apiVersion": "backup.reconciler.dev/v1alpha1",
+            "kind": "TransformSet",
+            "metadata": {"name": "moving"},
+            "spec": {
+                "rules": [
+                    {
+                        "name": "move",
+                        "matchConstraints": {
+                            "resourceRules": [
+                                {
+                                    "apiGroups": [""],
+                                    "apiVersions": ["v1"],
+                                    "resources": ["configmaps"],
+                                }
+                            ]
+                        },
+                        "matchConditions": [
+                            {"name": "has-it", "expression": "has(object.data.old)"}
+                        ],
+                        "mutations": [
+                            {"patchType": "JSONPatch", "jsonPatch": {"expression": edits}}
+                        ],
+                    }
+                ]
+            },
+        }
+    )
+    assert real.restore(real.ask(transforms=[moving])).phase == "Succeeded"
+
+    now = real.read("v1", "ConfigMap", "conf")
+    assert now["data"] == {"new": "1", "kept": "1"}
+    assert managers(now) == [("hand", "Update"), ("team", "Apply")]
+    real.apply(config(kept="2"), manager="team")
+    assert real.read("v1", "ConfigMap", "conf")["data"] == {"kept": "2"}
 
 
 def test_replicas_stay_with_the_autoscaler(real):

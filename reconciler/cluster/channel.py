@@ -7,7 +7,7 @@ back; when the far side is slow `send` blocks. Every method may be called from a
 
 Binary messages start with the number of their channel: 0 stdin, 1 stdout, 2 stderr, 3 the `Status` that says
 how the command ended, 255 (v5 only) closes the channel that it names. Empty messages are skipped. A stream
-that ends without a Status is broken, whatever came before.
+that ends without a Status is broken, whatever came before and whatever its close code.
 
 Source: https://github.com/kubernetes/enhancements/tree/master/keps/sig-api-machinery/4006-transition-spdy-to-websockets
 """
@@ -26,112 +26,60 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 import msgspec
-import websocket
 
-from reconciler.cluster.connection import Connection
-from reconciler.cluster.port import (
-    ExecBrokenError,
-    ExecResult,
-    NotFoundError,
-    NotServedError,
-    UnavailableError,
+from reconciler.cluster.frames import (
+    NO_CODE,
+    NORMAL_CLOSE,
+    BadFrameError,
+    FrameReader,
+    Kind,
+    frame,
+    read_close,
 )
-from reconciler.cluster.refusal import MESSAGE_LIMIT, decode_status, refusal_of
+from reconciler.cluster.liveness import Pulse
+from reconciler.cluster.port import ExecBrokenError, ExecResult
+from reconciler.cluster.refusal import MESSAGE_LIMIT
 
-V5, V4 = "v5.channel.k8s.io", "v4.channel.k8s.io"
 STDERR_LIMIT_BYTES = 64 << 10
-PING_AFTER_S = 20.0
-SILENT_PINGS = 3
-"""So many unanswered pings mean that the far side is gone."""
 _STDIN, _STDOUT, _STDERR, _ERROR, _CLOSE = 0, 1, 2, 3, 255
 _INBOX_BYTES = 4 << 20
 _OUTBOX_BYTES = 1 << 20
 _MESSAGE_BYTES = 32 << 10
-_FRAME_LIMIT_BYTES = 16 << 20
 _STATUS_LIMIT_BYTES = 64 << 10
-_RECEIVE_BYTES = 256 << 10
 _AFTER_STATUS_S = 5.0
-_CLOSE_FRAME = websocket.ABNF.create_frame(b"\x03\xe8", websocket.ABNF.OPCODE_CLOSE).format()
+_LONGEST_WAIT_S = 1.0
+_NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _MISSING = ("executable file not found", "no such file or directory")
 EXIT_NOT_FOUND = 127
 """What a shell answers for a program that is not there (POSIX sh, 2.8.2)."""
-
-
-def open_channel(
-    connection: Connection,
-    path: str,
-    *,
-    query: Sequence[tuple[str, str]],
-    stdin: bool,
-    subject: str,
-    ping_after_s: float = PING_AFTER_S,
-) -> ExecChannel:
-    """Upgrade a request to a WebSocket and start to serve it.
-
-    Raises:
-        NotFoundError: no such pod or container.
-        NotServedError: stdin is wanted and the server cannot tell its end (no v5 protocol).
-        ExecBrokenError: it could not be opened.
-    """
-    wire = connection.open_socket(subject=subject)
-    try:
-        web: Any = websocket.WebSocket()
-        web.connect(
-            connection.url(path, query).replace("http", "ws", 1),
-            socket=wire,
-            header=connection.headers(),
-            subprotocols=[V5, V4],
-            suppress_origin=True,
-            redirect_limit=0,
-        )
-        if stdin and web.subprotocol != V5:
-            raise NotServedError(
-                f"{subject}: {connection.cluster} speaks only {web.subprotocol}, which cannot tell "
-                "a command that its input has ended",
-                hint="use Kubernetes 1.30 or newer",
-            )
-        return ExecChannel(wire, stdin=stdin, subject=subject, ping_after_s=ping_after_s)
-    except websocket.WebSocketBadStatusException as error:
-        wire.close()
-        raise _refused(error, subject) from error
-    except (OSError, websocket.WebSocketException) as error:
-        wire.close()
-        raise ExecBrokenError(f"{subject}: the handshake broke: {type(error).__name__}") from error
-    except BaseException:
-        wire.close()
-        raise
-
-
-def _refused(error: websocket.WebSocketBadStatusException, subject: str) -> Exception:
-    status = decode_status(error.resp_body or b"")
-    message = str(status.get("message") or "")
-    if error.status_code == 400 and "is not valid for pod" in message:
-        return NotFoundError(f"{subject}: {message[:MESSAGE_LIMIT]}")
-    if error.status_code < 400:
-        return ExecBrokenError(f"{subject}: the server answered {error.status_code} and no stream")
-    headers = {name.title(): text for name, text in (error.resp_headers or {}).items()}
-    refused = refusal_of(subject, code=error.status_code, status=status, headers=headers)
-    if isinstance(refused, UnavailableError) and error.status_code != 429:
-        return ExecBrokenError(refused.message, hint=refused.hint)
-    return refused
 
 
 class ExecChannel:
     """A running command; see `ExecSession` for what each method promises."""
 
     def __init__(
-        self, wire: socket.socket, *, stdin: bool, subject: str, ping_after_s: float
+        self,
+        wire: socket.socket,
+        *,
+        stdin: bool,
+        half_closes: bool,
+        subject: str,
+        pulse: Pulse,
+        wait_s: float = _LONGEST_WAIT_S,
     ) -> None:
+        self.half_closes = half_closes
         self._wire = wire
         self._subject = subject
         self._stdin_open = stdin
-        self._has_stdin = stdin
-        self._ping_after_s = ping_after_s
+        self._pulse = pulse
+        self._wait_ms = 1000 * min(_LONGEST_WAIT_S, wait_s)
         self._changed = threading.Condition()
         self._inbox: deque[bytes] = deque()
         self._inbox_bytes = 0
         self._outbox: deque[bytes] = deque()
         self._outbox_bytes = 0
+        self._urgent: dict[Kind, bytes] = {}
+        """A ping and a pong at most; only the last ping has to be answered (RFC 6455 §5.5.3)."""
         self._stderr = bytearray()
         self._status = bytearray()
         self._status_at = 0.0
@@ -139,10 +87,10 @@ class ExecChannel:
         self._deaf = False
         self._ended = False
         self._broken = ""
-        self._received = bytearray()
-        self._channel = -1
-        self._heard_at = self._pinged_at = time.monotonic()
+        self._reader = FrameReader()
         self._partial: memoryview | None = None
+        self._is_input = False
+        """The frame under way carries input."""
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
@@ -174,8 +122,9 @@ class ExecChannel:
         """Half-close; harmless when repeated, and when the command has ended."""
         if self._stdin_open:
             self._stdin_open = False
-            with contextlib.suppress(ExecBrokenError):
-                self._put(bytes([_CLOSE, _STDIN]))
+            if self.half_closes:
+                with contextlib.suppress(ExecBrokenError):
+                    self._put(bytes([_CLOSE, _STDIN]))
 
     def read(self) -> Iterator[bytes]:
         """Yield stdout until the command ends."""
@@ -196,6 +145,18 @@ class ExecChannel:
                 f"{self._subject}: {self._broken}", hint="see whether the pod still runs"
             )
 
+    def read_now(self) -> bytes:
+        """What of stdout has come and was not read yet."""
+        with self._changed:
+            pieces = b"".join(self._inbox)
+            self._inbox.clear()
+            self._inbox_bytes = 0
+        return pieces
+
+    def probe_by(self, argv: Sequence[str]) -> None:
+        """See `Probe.by`."""
+        self._pulse.probe.by(argv)
+
     def result(self) -> ExecResult:
         """Read stdout away and say how the command ended."""
         for _ in self.read():
@@ -206,21 +167,22 @@ class ExecChannel:
         for cause in (status.get("details") or {}).get("causes") or []:
             if cause.get("reason") == "ExitCode" and str(cause.get("message")).isdecimal():
                 return ExecResult(exit_code=int(cause["message"]), stderr=bytes(self._stderr))
-        message = " ".join(str(status.get("message") or "").split())[:MESSAGE_LIMIT]
+        message = " ".join(str(status.get("message") or "").split())
         if any(text in message.lower() for text in _MISSING):
-            return ExecResult(EXIT_NOT_FOUND, bytes(self._stderr) + message.encode())
-        raise ExecBrokenError(
-            f"{self._subject}: it ended without an exit code: {message or 'unreadable status'}"
-        )
+            # The cause comes last, after the names of all who pass it on.
+            said = message[-MESSAGE_LIMIT:].encode()
+            return ExecResult(EXIT_NOT_FOUND, bytes(self._stderr) + said)
+        said_first = message[:MESSAGE_LIMIT] or "unreadable status"
+        raise ExecBrokenError(f"{self._subject}: it ended without an exit code: {said_first}")
 
     def _put(self, message: bytes) -> None:
-        frame = websocket.ABNF.create_frame(message, websocket.ABNF.OPCODE_BINARY).format()
+        made = frame(message)
         with self._changed:
             self._changed.wait_for(lambda: self._outbox_bytes < _OUTBOX_BYTES or self._is_over())
             if self._is_over():
                 raise ExecBrokenError(f"{self._subject}: {self._broken or 'the command has ended'}")
-            self._outbox.append(frame)
-            self._outbox_bytes += len(frame)
+            self._outbox.append(made)
+            self._outbox_bytes += len(made)
             self._wake()
 
     def _is_over(self) -> bool:
@@ -236,14 +198,13 @@ class ExecChannel:
     # What follows runs in the serving thread alone.
 
     def _serve(self) -> None:
-        broken = "the stream ended without a status"
         try:
-            while self._turn():
+            while not (broken := self._turn()):
                 pass
-        except _BadFrameError as error:
+        except BadFrameError as error:
             broken = str(error)
-        except OSError:
-            broken = "the connection broke"
+        except OSError as error:
+            broken = f"the connection broke: {error.strerror or type(error).__name__}"
         with self._changed:
             if self._closing:
                 broken = "it was closed here"
@@ -254,27 +215,31 @@ class ExecChannel:
             self._changed.notify_all()
         with contextlib.suppress(OSError):
             if self._partial is None:
-                self._wire.send(_CLOSE_FRAME)
+                self._wire.send(frame(NORMAL_CLOSE.to_bytes(2, "big"), Kind.CLOSE))
         with contextlib.suppress(OSError):
             self._wire.close()
 
-    def _turn(self) -> bool:
-        """Wait for something to do, do it; False when all is over."""
+    def _turn(self) -> str:
+        """Wait for something to do, do it; say why all is over when it is."""
         with self._changed:
             if self._closing:
-                return False
+                return "it was closed here"
             is_hungry = self._inbox_bytes <= _INBOX_BYTES
-            has_output = bool(self._outbox) or self._partial is not None
+            has_output = bool(self._outbox or self._urgent) or self._partial is not None
         ready = self._wait(is_hungry=is_hungry, has_output=has_output)
-        if is_hungry and ready and not self._receive():
-            return False
+        if is_hungry and ready and (over := self._receive()):
+            return over
         if has_output:
             self._transmit()
         now = time.monotonic()
         if not is_hungry:
-            self._heard_at = now
-        self._beat(now)
-        return not (self._status_at and now - self._status_at > _AFTER_STATUS_S)
+            self._pulse.heard(now)
+            self._pulse.moved(now)
+        if self._pulse.is_ping_due(now):
+            self._say(Kind.PING, b"")
+        if self._status and now - max(self._status_at, self._pulse.heard_at) > _AFTER_STATUS_S:
+            return "the server did not close the stream"
+        return self._pulse.why_gone(now)
 
     def _wait(self, *, is_hungry: bool, has_output: bool) -> bool:
         """Wait at most a second; True when there may be something to receive."""
@@ -285,109 +250,107 @@ class ExecChannel:
             poll.register(self._wire, wanted)
         # What TLS has decrypted already does not show on the socket.
         is_pending = isinstance(self._wire, ssl.SSLSocket) and self._wire.pending() > 0
-        events = dict(
-            poll.poll(0 if is_pending and is_hungry else 1000 * min(1, self._ping_after_s))
-        )
+        events = dict(poll.poll(0 if is_pending and is_hungry else self._wait_ms))
         if self._wake_read in events:
             os.read(self._wake_read, 4096)
         return is_pending or bool(events.get(self._wire.fileno(), 0) & ~select.POLLOUT)
 
-    def _receive(self) -> bool:
-        """Take in what has come; False when the far side closed."""
-        pieces: list[bytes] = []
-        is_open = True
+    def _receive(self) -> str:
+        """Take in what has come; say how the far side closed when it did."""
+        reader, over, error = self._reader, "", None
         try:
-            taken = 0
-            while is_open and taken < _RECEIVE_BYTES:
-                data = self._wire.recv(_RECEIVE_BYTES)
-                taken += len(data)
-                self._received += data
-                is_open = bool(data) and self._take_frames(pieces)
-        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            while not over and (space := reader.space()):
+                size = self._wire.recv_into(space)
+                reader.received(size)
+                over = "" if size else "the stream ended without a status"
+        except _NOT_NOW:
             pass
-        finally:
-            self._heard_at = time.monotonic()
-            if pieces:
-                with self._changed:
-                    self._inbox.extend(pieces)
-                    self._inbox_bytes += sum(map(len, pieces))
-                    self._changed.notify_all()
-        return is_open
+        except OSError as caught:
+            error = caught  # what came before it counts
+        self._pulse.heard(time.monotonic())
+        over = self._sort() or over
+        if error:
+            raise error
+        return over
 
-    def _take_frames(self, pieces: list[bytes]) -> bool:
-        """Sort the whole frames received so far; False after a close frame."""
-        at = 0
-        with memoryview(self._received) as view:
-            while (found := _frame_at(view, at)) is not None:
-                opcode, start, at = found
-                if opcode == websocket.ABNF.OPCODE_CLOSE:
-                    return False
-                if opcode == websocket.ABNF.OPCODE_PING:
-                    self._answer(bytes(view[start:at]), websocket.ABNF.OPCODE_PONG)
-                elif opcode != websocket.ABNF.OPCODE_PONG and start < at:
-                    if opcode != websocket.ABNF.OPCODE_CONT:
-                        self._channel = view[start]
-                        start += 1
-                    self._sort(bytes(view[start:at]), pieces)
-        del self._received[:at]
-        return True
-
-    def _sort(self, payload: bytes, pieces: list[bytes]) -> None:
-        if not payload:
-            return
-        if self._channel == _STDOUT:
-            pieces.append(payload)
-        elif self._channel == _STDERR:
-            self._stderr += payload
-            del self._stderr[:-STDERR_LIMIT_BYTES]
-        elif self._channel == _ERROR:
-            self._status_at = time.monotonic()
-            self._status += payload
-            if len(self._status) > _STATUS_LIMIT_BYTES:
-                raise _BadFrameError("its status is too long")
+    def _sort(self) -> str:
+        """Give each whole piece that has come to whom it belongs; say how the far side closed when it did."""
+        pieces: list[memoryview] = []
+        over = ""
+        for kind, channel, payload in self._reader.take():
+            if kind == Kind.DATA and channel == _STDOUT:
+                pieces.append(payload)
+            elif kind == Kind.DATA and channel == _STDERR:
+                self._stderr += payload
+                del self._stderr[:-STDERR_LIMIT_BYTES]
+            elif kind == Kind.DATA and channel == _ERROR:
+                self._status_at = time.monotonic()
+                self._status += payload
+                if len(self._status) > _STATUS_LIMIT_BYTES:
+                    raise BadFrameError("its status is too long")
+            elif kind == Kind.PING:
+                self._say(Kind.PONG, bytes(payload))
+            elif kind == Kind.CLOSE:
+                over = _why_closed(bytes(payload))
+                break
+            if kind == Kind.DATA:
+                self._pulse.moved(self._pulse.heard_at)
+        if pieces:
+            joined = b"".join(pieces)
+            with self._changed:
+                self._inbox.append(joined)
+                self._inbox_bytes += len(joined)
+                self._changed.notify_all()
+        return over
 
     def _transmit(self) -> None:
         """Send until the socket is full; a frame that was begun goes on first."""
         try:
             while True:
+                if self._partial is None and (made := self._next()) is not None:
+                    self._partial = memoryview(made)
                 if self._partial is None:
-                    with self._changed:
-                        if not self._outbox:
-                            return
-                        frame = self._outbox.popleft()
-                        self._outbox_bytes -= len(frame)
-                        self._changed.notify_all()
-                    self._partial = memoryview(frame)
+                    return
                 sent = self._wire.send(self._partial)
+                if self._is_input:
+                    self._pulse.moved(time.monotonic())
                 self._partial = self._partial[sent:] if sent < len(self._partial) else None
-        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+        except _NOT_NOW:
             return
         except OSError:
             # The far side takes no more, but what it said before, the status perhaps, can still be read.
             with self._changed:
                 self._deaf, self._partial = True, None
                 self._outbox.clear()
+                self._urgent.clear()
                 self._changed.notify_all()
 
-    def _answer(self, payload: bytes, opcode: int) -> None:
-        frame = websocket.ABNF.create_frame(payload, opcode).format()
+    def _next(self) -> bytes | None:
+        """The frame to send next: pings and pongs go before input."""
         with self._changed:
-            if not self._deaf:
-                self._outbox.append(frame)
-                self._outbox_bytes += len(frame)
+            self._is_input = not self._urgent
+            if self._urgent:
+                return self._urgent.pop(next(iter(self._urgent)))
+            if not self._outbox:
+                return None
+            made = self._outbox.popleft()
+            self._outbox_bytes -= len(made)
+            self._changed.notify_all()
+            return made
 
-    def _beat(self, now: float) -> None:
-        """Ping a silent far side; give it up when it answers none.
+    def _say(self, kind: Kind, payload: bytes) -> None:
+        if not self._deaf:
+            self._urgent[kind] = frame(payload, kind)
 
-        While stdin flows its answers may stand behind data that the command has not read yet, so that
-        only TCP can tell.
-        """
-        silent_s = now - self._heard_at
-        if silent_s > self._ping_after_s and now - self._pinged_at > self._ping_after_s:
-            self._pinged_at = now
-            self._answer(b"", websocket.ABNF.OPCODE_PING)
-        if not self._has_stdin and silent_s > self._ping_after_s * (SILENT_PINGS + 1):
-            raise _BadFrameError("the far side answers no ping")
+
+def _why_closed(payload: bytes) -> str:
+    code, reason = read_close(payload)
+    if code in (NORMAL_CLOSE, NO_CODE):
+        return "the stream ended without a status"
+    said = " ".join(reason.split())[:MESSAGE_LIMIT]
+    return f"the server closed the stream without a status: close code {code}" + (
+        f": {said}" if said else ""
+    )
 
 
 def _read_status(text: bytes) -> dict[str, Any]:
@@ -397,25 +360,3 @@ def _read_status(text: bytes) -> dict[str, Any]:
     except (msgspec.DecodeError, UnicodeDecodeError):
         return {}
     return value if isinstance(value, dict) else {}
-
-
-class _BadFrameError(Exception):
-    """The far side breaks the protocol."""
-
-
-def _frame_at(view: memoryview, at: int) -> tuple[int, int, int] | None:
-    """Find the frame at `at` (RFC 6455 §5.2): its opcode, start and end of its payload; None when not whole."""
-    if len(view) < at + 2:
-        return None
-    start, length = at + 2, view[at + 1]
-    if length > 127:
-        raise _BadFrameError("a frame is masked")
-    if length > 125:
-        width = 2 if length == 126 else 8
-        if len(view) < start + width:
-            return None
-        length = int.from_bytes(view[start : start + width], "big")
-        start += width
-    if length > _FRAME_LIMIT_BYTES:
-        raise _BadFrameError("a frame is too long")
-    return (view[at] & 0x0F, start, start + length) if len(view) >= start + length else None

@@ -162,13 +162,14 @@ class Connection:
             + (f"?{urlencode(query)}" if query else "")
         )
 
-    def open_socket(self, *, subject: str) -> socket.socket:
+    def open_socket(self, *, subject: str, timeout_s: float | None = None) -> socket.socket:
         """Connect a socket of its own to the server, through the same proxy and TLS as the pool."""
+        timeout_s = timeout_s or self.timeout_s
         host = urlsplit(self.configuration.host)
         port = host.port or (443 if host.scheme == "https" else 80)
         assert host.hostname, "a kubeconfig without a host was refused before"
         try:
-            plain = self._dial(host.hostname, port)
+            plain = self._dial(host.hostname, port, timeout_s)
             try:
                 if host.scheme != "https":
                     return plain
@@ -178,15 +179,15 @@ class Connection:
                 plain.close()
                 raise
         except (OSError, http.client.HTTPException) as error:
-            raise self._broken(error, subject, timeout_s=self.timeout_s) from error
+            raise self._broken(error, subject, timeout_s=timeout_s) from error
 
-    def _dial(self, host: str, port: int) -> socket.socket:
+    def _dial(self, host: str, port: int, timeout_s: float) -> socket.socket:
         from kubernetes.client.rest import should_bypass_proxies
 
         proxy = self.configuration.proxy
         no_proxy = self.configuration.no_proxy or ""
         if not proxy or should_bypass_proxies(self.configuration.host, no_proxy):
-            dialed = socket.create_connection((host, port), timeout=self.timeout_s)
+            dialed = socket.create_connection((host, port), timeout=timeout_s)
         elif urlsplit(proxy).scheme != "http":
             raise NotServedError(
                 f"run a command in {self.cluster}: not supported by this version: commands through "
@@ -195,14 +196,11 @@ class Connection:
             )
         else:
             at = urlsplit(proxy)
-            tunnel = http.client.HTTPConnection(
-                at.hostname or "", at.port or 80, timeout=self.timeout_s
-            )
+            tunnel = http.client.HTTPConnection(at.hostname or "", at.port or 80, timeout=timeout_s)
             tunnel.set_tunnel(host, port, headers=dict(self.configuration.proxy_headers or {}))
             tunnel.connect()
             dialed = tunnel.sock
         dialed.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        dialed.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         return dialed
 
     def _tls_context(self) -> ssl.SSLContext:

@@ -64,6 +64,8 @@ def connect(
     in_cluster: bool = False,
     timeout_s: float = 30,
     sleep: Callable[[float], None] = time.sleep,
+    exec_protocols: Sequence[str] = (),
+    exec_ping_after_s: float | None = None,
 ) -> KubernetesCluster:
     """Make the port to the cluster that the operator calls `name`; nothing is sent yet.
 
@@ -74,6 +76,8 @@ def connect(
         in_cluster: use the account of the pod that this runs in; excludes the two above.
         timeout_s: how long to wait for a connection and for each piece of an answer.
         sleep: waits before a read is repeated.
+        exec_protocols: ask for these alone when a command is started.
+        exec_ping_after_s: the span of silence that `liveness` counts in, else its own.
 
     Raises:
         UsageError: the configuration is missing or cannot be used.
@@ -107,15 +111,25 @@ def connect(
     if not urlsplit(configuration.host).hostname:
         raise UsageError(f"connect {name}: the context names no server")
     return KubernetesCluster(
-        Connection(cluster=name, configuration=configuration, timeout_s=timeout_s, sleep=sleep)
+        Connection(cluster=name, configuration=configuration, timeout_s=timeout_s, sleep=sleep),
+        exec_protocols=exec_protocols,
+        exec_ping_after_s=exec_ping_after_s,
     )
 
 
 class KubernetesCluster:
     """`Cluster` over HTTP; safe to share between threads. Close it, or use it as a context manager."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        exec_protocols: Sequence[str] = (),
+        exec_ping_after_s: float | None = None,
+    ) -> None:
         self._connection = connection
+        self._exec_protocols = tuple(exec_protocols)
+        self._exec_ping_after_s = exec_ping_after_s
 
     def __enter__(self) -> Self:
         return self
@@ -308,7 +322,8 @@ class KubernetesCluster:
         self, target: ExecTarget, argv: Sequence[str], *, stdin: bool = False
     ) -> ExecSession:
         """Start a command in a container over a WebSocket of its own."""
-        from reconciler.cluster.channel import open_channel
+        from reconciler.cluster.handshake import PROTOCOLS, open_channel
+        from reconciler.cluster.liveness import PING_AFTER_S
 
         query = [("command", argument) for argument in argv]
         query += [("container", target.container)] if target.container else []
@@ -320,6 +335,8 @@ class KubernetesCluster:
             query=query,
             stdin=stdin,
             subject=f"run a command in {target.namespace}/{target.pod}",
+            protocols=self._exec_protocols or PROTOCOLS,
+            ping_after_s=self._exec_ping_after_s or PING_AFTER_S,
         )
 
 

@@ -114,6 +114,11 @@ class ExecResult:
 class ExecSession(Protocol):
     """A running command in a container, its streams open; a context manager that always closes them."""
 
+    @property
+    def half_closes(self) -> bool:
+        """Whether `close_stdin` reaches the command; Kubernetes before 1.30 cannot tell it that its input has ended."""
+        ...
+
     def __enter__(self) -> Self: ...
     def __exit__(self, *exc: object) -> None: ...
 
@@ -130,7 +135,7 @@ class ExecSession(Protocol):
         ...
 
     def close_stdin(self) -> None:
-        """Half-close: the command reads end of file, its output stays open."""
+        """Half-close: the command reads end of file where the session `half_closes`, its output stays open."""
         ...
 
     def read(self) -> Iterator[bytes]:
@@ -138,6 +143,17 @@ class ExecSession(Protocol):
 
         Raises:
             ExecBrokenError: the stream ended without the status that says how the command ended.
+        """
+        ...
+
+    def read_now(self) -> bytes:
+        """What of stdout has come and was not read yet; does not wait."""
+        ...
+
+    def probe_by(self, argv: Sequence[str]) -> None:
+        """Name a command that ends with 0 while this one runs: it is started when the stream falls silent.
+
+        Without one, any command that ends in the same container keeps a silent stream.
         """
         ...
 
@@ -247,7 +263,8 @@ class Cluster(Protocol):
 
         Raises:
             NotFoundError: no such pod or container.
-            ExecBrokenError: the stream could not be opened.
+            ForbiddenError: the verb that is missing on pods/exec is named.
+            ExecBrokenError, UnavailableError: the stream could not be opened.
         """
         ...
 

@@ -1,6 +1,6 @@
-"""Commands in containers over WebSocket, `v5.channel.k8s.io`.
+"""Commands in containers over WebSocket: `v5.channel.k8s.io`, and before Kubernetes 1.30 only `v4.channel.k8s.io`.
 
-The first byte of a message is its channel: 0 stdin, 1 stdout, 2 stderr, 3 the Status at the end; the message
+The first byte of a message is its channel: 0 stdin, 1 stdout, 2 stderr, 3 the Status at the end; in v5 the message
 FF 00 closes stdin. One read is under way per stream and is sent before the next, so that a slow client slows
 the command and a slow command the client.
 """
@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 from asyncio.subprocess import DEVNULL, PIPE, Process
 
+from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from reconciler.cluster.sandbox.container import Container
@@ -22,7 +23,8 @@ from reconciler.objects import Manifest
 
 _CHUNK_BYTES = 256 * 1024
 _PIPE_BYTES = 1024 * 1024
-_PROTOCOL = "v5.channel.k8s.io"
+_V5, _V4 = "v5.channel.k8s.io", "v4.channel.k8s.io"
+_V5_SINCE_MINOR = 30
 _TRUE = ("true", "1")
 
 
@@ -32,6 +34,7 @@ class Exec:
     def __init__(self, pods: Pods, socket: WebSocket, faults: dict[str, Fault]) -> None:
         self.pods, self.socket, self.faults = pods, socket, faults
         self._carried = 0
+        self._half_close: bytes | None = None
 
     async def run(self, entry: Entry) -> None:
         """Serve the socket from its opening to its end; raises a StatusError before it opens one."""
@@ -40,14 +43,22 @@ class Exec:
             raise not_built("exec without processes; start it with processes=True or --processes")
         if query.get("tty") in _TRUE:
             raise not_built("exec with a terminal")
-        if _PROTOCOL not in self.socket.scope["subprotocols"]:
-            raise not_built(f"exec with another subprotocol than {_PROTOCOL}")
+        is_new = int(self.pods.api.catalog.profile.minor) >= _V5_SINCE_MINOR
+        spoken = [
+            each for each in self.socket.scope["subprotocols"] if each in (_V5, _V4)[not is_new :]
+        ]
         container = self.pods.container(entry, query.get("container", ""))
-        await self.socket.accept(subprotocol=_PROTOCOL)
+        if not spoken:
+            await self.socket.send_denial_response(Response(status_code=403))
+            return
+        self._half_close = b"\xff\x00" if spoken[0] == _V5 else None
+        await self.socket.accept(subprotocol=spoken[0])
         with contextlib.suppress(WebSocketDisconnect, RuntimeError):
             await self.socket.send_bytes(b"\x01")
             stdin = PIPE if query.get("stdin") in _TRUE else DEVNULL
             status = await self._command(entry, container, stdin)
+            while "exec-hang" in self.faults:
+                await self.socket.receive_bytes()
             if "exec-no-status" not in self.faults:
                 await self.socket.send_bytes(b"\x03" + encode(status))
             await self.socket.close(1000)
@@ -84,7 +95,12 @@ class Exec:
 
     async def _carry(self, entry: Entry, process: Process) -> int:
         streams = ((process.stdout, 1), (process.stderr, 2))
-        await asyncio.gather(*(self._pump(entry, stream, channel) for stream, channel in streams))
+        pumps = [asyncio.create_task(self._pump(entry, *each)) for each in streams]
+        if "exec-early-eof" in self.faults and process.stdin:
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            if not process.stdin.is_closing():
+                process.stdin.transport.abort()
+        await asyncio.gather(*pumps)
         return await process.wait()
 
     def _left(self, action: str) -> float:
@@ -109,7 +125,7 @@ class Exec:
                 message = await self.socket.receive_bytes()
                 if stdin is None or stdin.is_closing():
                     continue
-                if message == b"\xff\x00":
+                if message == self._half_close:
                     stdin.close()
                 elif message[:1] == b"\x00":
                     part = message[1 : 1 + int(min(left, len(message)))]

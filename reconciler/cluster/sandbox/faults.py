@@ -8,6 +8,8 @@ action             value               the matching request
 `expire-watch`     events              is a watch that carries a 410 ERROR event after so many events
 `exec-cut-stdin`   bytes               is an exec whose command reads end of file after so many bytes, exit code 0
 `exec-cut-stdout`  bytes               is an exec that passes on so many bytes only, exit code 0
+`exec-early-eof`   –                   is an exec whose stdin ends with its stdout or stderr, as containerd has it
+`exec-hang`        –                   is an exec whose command ends and whose stream does not
 `exec-kill-pod`    bytes either way    is an exec whose pod is killed once that much was carried
 `exec-no-status`   –                   is an exec that closes without a Status frame
 """
@@ -20,7 +22,7 @@ from typing import Any, Literal
 
 Action = Literal[
     "answer", "delay", "drop", "cut", "expire-watch",
-    "exec-cut-stdin", "exec-cut-stdout", "exec-kill-pod", "exec-no-status",
+    "exec-cut-stdin", "exec-cut-stdout", "exec-early-eof", "exec-hang", "exec-kill-pod", "exec-no-status",
 ]  # fmt: skip
 
 

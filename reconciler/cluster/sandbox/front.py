@@ -278,8 +278,12 @@ class Front:
         match socket.url.path.strip("/").split("/"):
             case ["api", "v1", "namespaces", namespace, "pods", pod, "exec"]:
                 row = self.api.row("pods")
-                if why := self.denied("create", row, namespace, "exec"):
-                    raise StatusError(403, f"pods/exec is forbidden: {why}")
+                if why := self.denied("get", row, namespace, "exec"):
+                    raise StatusError(403, f'pods "{pod}" is forbidden: {why}')
+                if self.denied(
+                    "create", row, namespace, "exec"
+                ):  # a real server gives no cause here
+                    raise StatusError(403, f'pods "{pod}" is forbidden: ')
                 await Exec(self.pods, socket, faults).run(self.api.find(row, namespace, pod))
             case _:
                 raise not_built("WebSocket on this path")

@@ -282,7 +282,7 @@ def test_what_cannot_be_executed_is_refused_before_the_socket_opens(running):
     for command, code in (
         ({"pod": "absent"}, 404),
         ({"container": "absent"}, 400),
-        ({"protocol": "v4.channel.k8s.io"}, 501),
+        ({"protocol": "v9.channel.k8s.io"}, 403),
         ({"tty": True}, 501),
     ):
         assert Shell.refused(running, **({"pod": "p"} | command)) == code
@@ -298,6 +298,29 @@ def test_the_bug_that_cuts_stdin(running):
         shell.send(b"x" * 100_000)
         shell.close_stdin()
         assert shell.finish() == (b"32768\n", b"", 0)
+
+
+def test_v4_has_no_half_close(running):
+    """Under v4 the command has to be told how much comes; FF 00 means nothing."""
+    with Shell(
+        running, "p", ["head", "-c", "4"], stdin=True, protocol="v4.channel.k8s.io"
+    ) as shell:
+        shell.close_stdin()
+        shell.send(b"four")
+        assert shell.finish() == (b"four", b"", 0)
+
+
+def test_stdin_ends_with_stdout_as_containerd_has_it(running, tmp_path):
+    """A command that closes its stdout reads an early end of its input, and exit code 0 is reported."""
+    running.faults.add("exec-early-eof", "/exec")
+    with Shell(
+        running, "p", ["sh", "-c", f"exec cat > {tmp_path}/f 2>/dev/null"], stdin=True
+    ) as shell:
+        for _ in range(64):
+            shell.send(bytes(1 << 20))
+        shell.close_stdin()
+        assert shell.finish() == (b"", b"", 0)
+    assert (tmp_path / "f").stat().st_size < 64 << 20
 
 
 def test_stdout_cut_short_with_exit_code_0(running):

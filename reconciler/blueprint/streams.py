@@ -2,67 +2,43 @@
 
 An exec stream can lose its end and still report exit code 0: a container runtime closes stdin as soon as the
 command's own stdout or stderr is closed, and the command takes that for the end of its input. So no
-command runs by itself here. A shell starts it, stays alive until the end and holds stdout and stderr open;
-`tee` copies what passes to `sha256sum` and `wc`, and the shell reports digest, size and the
-command's own exit status in a last line on stderr, marked with a word of this run. What differs from what was sent
-or received here, or is not reported, is `StreamCutError`.
+command runs by itself here. A shell starts it, stays alive until the end, holds stdout and stderr open and
+reports what passed (see `wrapper`). What differs from what was sent or received here, or is not reported, is
+`StreamCutError`.
 
-The script runs under dash, bash and busybox sh, as any user. `tee` writes to its own stdout and, by
-`/dev/fd/N`, to a pipe that this shell made: the original streams belong to another user and could not be opened
-again. The command's words travel as positional parameters, so nothing is quoted or parsed, and are run by
-`exec`, so that no built-in command of the shell takes the place of the program.
+Input is sent only once the far side has said what it measures with, so a container that cannot is told before
+anything is read from the source.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
-import secrets
 import threading
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, wait
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
+from itertools import chain
 
+from reconciler.blueprint.wrapper import (
+    LAST_FRAME,
+    PULL,
+    PUSH,
+    Meter,
+    Wrapper,
+    framed,
+    split_header,
+)
 from reconciler.cluster.port import Cluster, ExecBrokenError, ExecResult, ExecSession, ExecTarget
 from reconciler.errors import TerminalError, TransientError
 
 RUN_LIMIT_BYTES = 1 << 20
-_NEEDS = "tee sha256sum wc"
 _POLL_S = 0.2
 _LAST_LINE_CHARS = 200
 # What programs like to quote of their connection settings.
 _USERINFO = re.compile(r"//[^/@\s]*@")
 _SECRETS = re.compile(r"((?:passw(?:or)?d|pwd|secret|token|key)['\"]?\s*[=:]\s*)\S+", re.IGNORECASE)
-
-# $1 is the mark, the rest the command. File descriptors: 3 the original stdout, 5 the report, 6 and 8 the pipe
-# to the digest, 7 the pipe to the count. Each part closes what is not its own, or a command that
-# leaves a process behind would keep the report open.
-_HEAD = f"""
-mark=$1; shift
-for tool in {_NEEDS}; do
-  command -v $tool >/dev/null 2>&1 || {{ printf '\\n%s lacks %s\\n' "$mark" "$tool" >&2; exit 127; }}
-done
-[ -e /dev/fd/2 ] || {{ printf '\\n%s lacks /dev/fd\\n' "$mark" >&2; exit 127; }}
-measure() {{ {{ tee /dev/fd/7 7>&9 9>&- | sha256sum >&5 9>&-; }} 9>&1 | wc -c >&5; }}
-"""
-_TAIL = """
-printf '\\n%s report %s\\n' "$mark" "$(echo $report)" >&2
-exit 0
-"""
-_PULL = f"""{_HEAD}
-exec 3>&1
-report=$({{
-  {{ (exec "$@" 3>&- 5>&-); echo "exit $?" >&5; }} | tee /dev/fd/6 6>&1 >&3 5>&- | measure 3>&-
-}} 5>&1)
-{_TAIL}"""
-_PUSH = f"""{_HEAD}
-report=$({{
-  {{ tee /dev/fd/6 6>&8 8>&- 5>&- | {{ (exec "$@" >/dev/null 5>&-); echo "exit $?" >&5; }} 8>&-; }} 8>&1 |
-    measure
-}} 5>&1)
-{_TAIL}"""
 
 
 class StreamCutError(TransientError):
@@ -90,7 +66,7 @@ class OutputTooLargeError(TerminalError):
 
 
 class NoShellError(TerminalError):
-    """The container lacks what verified streams need: sh, tee, sha256sum, wc, /dev/fd."""
+    """The container lacks what verified streams need: a shell, and tee with a digest tool or a dd that counts bytes."""
 
 
 def pull(
@@ -111,18 +87,19 @@ def pull(
         ApiError, ExecBrokenError: the stream could not be opened, or broke.
     """
     run_ = _Run(target, command)
-    digest, size = hashlib.sha256(), 0
-    with (
-        cluster.execute(target, run_.argv(_PULL)) as session,
-        _guarded(session, run_, timeout=timeout, stop=stop) as guard,
-    ):
-        for piece in session.read():
-            digest.update(piece)
-            size += len(piece)
-            yield piece
-            guard.check()
+    guard = _Guard(run_, timeout=timeout, stop=stop)
+    meter = None
+    with guard.open(cluster, PULL, stdin=False) as session, _guarded(session, guard):
+        pieces = session.read()
+        header, rest = split_header(pieces)
+        if meter := run_.wrapper.meter(header):
+            session.probe_by(run_.wrapper.probe(meter))
+            for piece in chain([rest] if rest else [], pieces):
+                meter.add(piece)
+                yield piece
+                guard.check()
         result = session.result()
-    run_.settle(result, digest=digest.hexdigest(), size=size)
+    run_.settle(result, meter)
 
 
 def push(
@@ -140,27 +117,44 @@ def push(
     taken a part for the whole, so its effect has to be undone or repeated from the start.
     """
     run_ = _Run(target, command)
-    digest, size = hashlib.sha256(), 0
-    with (
-        cluster.execute(target, run_.argv(_PUSH), stdin=True) as session,
-        _guarded(session, run_, timeout=timeout, stop=stop) as guard,
-    ):
-        is_whole = True
-        for chunk in chunks:
-            guard.check()
-            digest.update(chunk)
-            size += len(chunk)
-            try:
-                session.send(chunk)
-            except ExecBrokenError:
-                # The command ended before its input did: the result says why, when there is one.
-                guard.check()
-                is_whole = False
-                break
+    guard = _Guard(run_, timeout=timeout, stop=stop)
+    with guard.open(cluster, PUSH, stdin=True) as session, _guarded(session, guard):
+        meter = run_.wrapper.meter(split_header(session.read())[0])
+        is_whole = False
+        if meter:
+            session.probe_by(run_.wrapper.probe(meter))
+        if meter and (session.half_closes or meter.takes_frames):
+            is_whole = _send(session, meter, chunks, guard=guard)
+        elif meter:
+            raise run_.no_shell("dd with iflag=fullblock, which this server's protocol needs")
         session.close_stdin()
         result = session.result()
-    run_.settle(result, digest=digest.hexdigest() if is_whole else "", size=size)
-    return size
+    run_.settle(result, meter, is_whole=is_whole)
+    return meter.size if meter else 0
+
+
+def _send(session: ExecSession, meter: Meter, chunks: Iterable[bytes], *, guard: _Guard) -> bool:
+    """Send all of the input; False when the command ended before it did, and its result says why."""
+
+    def measured() -> Iterator[bytes]:
+        for chunk in chunks:
+            guard.check()
+            meter.add(chunk)
+            yield chunk
+
+    is_plain = session.half_closes
+    pieces = chain([b"eof\n"], measured()) if is_plain else chain([b"frames\n"], framed(measured()))
+    for piece in pieces:
+        try:
+            session.send(piece)
+            if session.read_now():
+                if not is_plain:
+                    session.send(LAST_FRAME)
+                return False
+        except ExecBrokenError:
+            guard.check()
+            return False
+    return True
 
 
 def run(
@@ -186,90 +180,57 @@ def run(
     return b"".join(pieces)
 
 
-@dataclass(frozen=True)
-class _Report:
-    """What the far side measured."""
-
-    exit_code: int
-    digest: str
-    size: int
-
-
 class _Run:
-    """One command: its words, its mark, and what its end means. Its arguments stay out of messages."""
+    """One command, and what its end means. Its arguments stay out of messages."""
 
     def __init__(self, target: ExecTarget, command: Sequence[str]) -> None:
         assert command, "a command has at least a program"
-        self._command = tuple(command)
-        self._mark = f"reconciler-{secrets.token_hex(8)}"
-        program = self._command[0].rpartition("/")[2][:64]
+        self.target = target
+        self.wrapper = Wrapper(tuple(command))
+        program = command[0].rpartition("/")[2][:64]
         self.subject = f"run {program} in {target.namespace}/{target.pod}"
 
-    def argv(self, script: str) -> list[str]:
-        return ["sh", "-c", script, "sh", self._mark, *self._command]
-
-    def settle(self, result: ExecResult, *, digest: str, size: int) -> None:
-        """Compare what the far side reports with what was seen here."""
-        said, report = self._read(result)
-        if report is None:
-            raise StreamCutError(
-                f"{self.subject}: the stream was cut: the far side did not report what it saw "
-                f"(exit code {result.exit_code}){_quoted(said)}",
-                hint="try again; see whether the container was restarted",
-            )
-        if report.exit_code:
-            raise CommandFailedError(
-                f"{self.subject}: exit code {report.exit_code}{_quoted(said)}",
-                exit_code=report.exit_code,
-            )
-        if (report.digest, report.size) != (digest, size):
-            raise StreamCutError(
-                f"{self.subject}: the stream was cut: {size} bytes here, {report.size} bytes there"
-                if size != report.size
-                else f"{self.subject}: the stream was altered on its way",
-                hint="try again; a command that reads its input must read all of it",
-            )
-
-    def _read(self, result: ExecResult) -> tuple[str, _Report | None]:
-        """Split stderr into the command's own last line and our report.
+    def settle(self, result: ExecResult, meter: Meter | None, *, is_whole: bool = True) -> None:
+        """Compare what the far side reports with what was seen here.
 
         Raises:
             NoShellError: the script, or the container runtime, says that a program is missing.
+            CommandFailedError: the command's own exit status is not 0.
+            StreamCutError: anything else that is not as it should be.
         """
-        said, report = "", None
-        for line in result.stderr.decode("utf-8", "replace").splitlines():
-            mark, _, rest = line.partition(" ")
-            if mark != self._mark:
-                said = line.strip() or said
-            elif rest.startswith("lacks "):
-                raise self._no_shell(rest.removeprefix("lacks "))
-            else:
-                report = _parse(rest.removeprefix("report ").split())
-        if report is None and result.exit_code in (126, 127):
-            raise self._no_shell("sh")
-        return said, report
-
-    def _no_shell(self, tool: str) -> NoShellError:
-        return NoShellError(
-            f"{self.subject}: its container has no {tool}",
-            hint="name a container that has sh, tee, sha256sum and wc",
+        said = self.wrapper.read(result.stderr)
+        report = said.report
+        if said.lacks:
+            raise self.no_shell(said.lacks)
+        if meter is None and report is None and result.exit_code in (126, 127):
+            raise self.no_shell("sh")
+        if report and report.exit_code:
+            raise CommandFailedError(
+                f"{self.subject}: exit code {report.exit_code}{_quoted(said.last_line)}",
+                exit_code=report.exit_code,
+            )
+        is_right = report is not None and meter is not None and report.is_of(meter)
+        if report and is_whole and is_right and not (report.is_cut or report.is_unread):
+            return
+        why = "the far side did not report what it saw"
+        if report and report.is_unread:
+            why = "the command ended before its input did"
+        elif report and meter and not report.is_as_long_as(meter):
+            why = f"{meter.size} bytes here, {report.counted()} there"
+        elif report and meter and is_whole and report.digest:
+            why = "it was altered on its way"
+        raise StreamCutError(
+            f"{self.subject}: the stream was cut: {why} (exit code {result.exit_code})"
+            + _quoted(said.last_line),
+            hint="try again; a command that reads its input must read all of it",
         )
 
-
-def _parse(words: Sequence[str]) -> _Report | None:
-    """Read `exit N`, a digest with its file name `-`, and a count, which come in any order."""
-    exit_code = digest = size = None
-    left = iter(words)
-    for word in left:
-        if word == "exit":
-            exit_code = next(left, "")
-        elif len(word) == 64:
-            digest = word.lower()
-        elif word.isdecimal():
-            size = word
-    if digest is None or size is None or not (exit_code or "").isdecimal():
-        return None
-    return _Report(exit_code=int(exit_code or 0), digest=digest, size=int(size))
+    def no_shell(self, tool: str) -> NoShellError:
+        """The error for a container without a tool."""
+        return NoShellError(
+            f"{self.subject}: its container has no {tool}",
+            hint="name a container that has sh, tee, dd and sha256sum",
+        )
 
 
 def _quoted(line: str) -> str:
@@ -278,7 +239,7 @@ def _quoted(line: str) -> str:
 
 
 class _Guard:
-    """Knows why a session was ended from here."""
+    """Knows until when a command may run, and why it was ended from here."""
 
     def __init__(self, run_: _Run, *, timeout: timedelta, stop: threading.Event | None) -> None:
         self._run = run_
@@ -287,7 +248,35 @@ class _Guard:
         self._stop = stop
         self.done = threading.Event()
 
+    def open(self, cluster: Cluster, script: str, *, stdin: bool) -> ExecSession:
+        """Start the command; whoever stops it does not wait for a server that does not answer.
+
+        Raises:
+            CommandStoppedError, CommandTimeoutError: while it was being started.
+        """
+        opening: Future[ExecSession] = Future()
+
+        def start() -> None:
+            try:
+                argv = self._run.wrapper.argv(script)
+                session = cluster.execute(self._run.target, argv, stdin=stdin)
+            except BaseException as error:  # noqa: BLE001  # handed to the caller
+                if opening.set_running_or_notify_cancel():
+                    opening.set_exception(error)
+            else:
+                if opening.set_running_or_notify_cancel():
+                    opening.set_result(session)
+                else:
+                    session.close()
+
+        threading.Thread(target=start, name="exec-open", daemon=True).start()
+        while not wait([opening], timeout=_POLL_S).done:
+            if self.is_over() and opening.cancel():
+                self.check()
+        return opening.result()
+
     def is_over(self) -> bool:
+        """Whether its time has come."""
         return time.monotonic() >= self._ends_at or (self._stop is not None and self._stop.is_set())
 
     def watch(self, session: ExecSession) -> None:
@@ -298,6 +287,7 @@ class _Guard:
                 return
 
     def check(self) -> None:
+        """Raise what ends the command, when something does."""
         if self._stop is not None and self._stop.is_set():
             raise CommandStoppedError(f"{self._run.subject}: stopped")
         if time.monotonic() >= self._ends_at:
@@ -308,14 +298,11 @@ class _Guard:
 
 
 @contextmanager
-def _guarded(
-    session: ExecSession, run_: _Run, *, timeout: timedelta, stop: threading.Event | None
-) -> Iterator[_Guard]:
-    guard = _Guard(run_, timeout=timeout, stop=stop)
+def _guarded(session: ExecSession, guard: _Guard) -> Iterator[None]:
     watcher = threading.Thread(target=guard.watch, args=(session,), name="exec-guard", daemon=True)
     watcher.start()
     try:
-        yield guard
+        yield
     except ExecBrokenError:
         guard.check()
         raise

@@ -47,15 +47,19 @@ POD_TIMEOUT_S = 300
 # The far side keeps a shell alive, sends the archive to the real stdout and says last how tar ended. What tar
 # complains about is only counted here: its last lines come along, and file names in them go no further.
 SCRIPT = r"""
-command -v tar >/dev/null 2>&1 || exit 127
+for tool in tar tail; do
+  command -v $tool >/dev/null 2>&1 || { echo "this image has no $tool" >&2; exit 127; }
+done
 exec 3>&1
 kind=plain flags=
-if tar --version 2>/dev/null | grep -q GNU; then
-  kind=gnu
-  flags="--format=posix --pax-option=delete=atime,delete=ctime --numeric-owner --xattrs --one-file-system"
-fi
+case $(tar --version 2>/dev/null) in
+  *GNU*)
+    kind=gnu
+    flags="--format=posix --pax-option=delete=atime,delete=ctime --numeric-owner --xattrs --one-file-system"
+    ;;
+esac
 # A small busybox has no --exclude; what it sends of lost+found the reader leaves out.
-if tar --help 2>&1 | grep -q -e --exclude; then flags="$flags --exclude=./lost+found"; fi
+case $(tar --help 2>&1) in *--exclude*) flags="$flags --exclude=./lost+found" ;; esac
 notes=$( { LC_ALL=C tar -C "$1" $flags -cf - . >&3; echo "exit=$?" >&2; } 2>&1 | tail -c 4096 )
 printf 'reconciler-tar %s\n%s\n' "$kind" "$notes"
 """

@@ -56,6 +56,7 @@ _SLEEP = "trap 'exit 0' TERM; while :; do sleep 3600 & wait $!; done"
 _POLL_S = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _REMOVAL_S = 60.0
 _NEVER_STARTS = ("InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError")
+_NO_PROGRAM = "executable file not found"
 _log = structlog.get_logger(__name__)
 
 
@@ -86,7 +87,7 @@ def claim_pod(
         discovery: what it serves.
         namespace: of the claim, and of the pod.
         claim: a claim with a file system; a raw block device is refused.
-        image: has sh, sleep, tee, sha256sum, wc, and tar; its default user must be able to read the files.
+        image: has sh, sleep, tee, dd, sha256sum, and tar; its default user must be able to read the files.
         clock: dates the pod.
         timeout_s: how long to wait until it is Ready.
         read_only: mount it so.
@@ -290,12 +291,25 @@ def _await_ready(
             return
         why = _why_waiting(found, conditions)
         if field(found, "status", "phase") in ("Failed", "Succeeded") or why in _NEVER_STARTS:
-            raise ClaimPodRefusedError(f"{subject}: {why}")
+            raise _refused(subject, found, why)
         threading.Event().wait(nap_s)
     raise ClaimPodError(
         f"{subject}: not ready after {timeout_s:g} s: {why}",
         hint=f"see `kubectl describe pod -n {namespace} {name}`",
     )
+
+
+def _refused(subject: str, pod: Manifest, why: str) -> ClaimPodRefusedError:
+    """The error for a pod that can never run; an image without a shell is called that."""
+    states = field(pod, "status", "containerStatuses", default=[])
+    said = [str(field(each, "state", "terminated", "message", default="")) for each in states]
+    if any(_NO_PROGRAM in text for text in said):
+        return ClaimPodRefusedError(
+            f"{subject}: {why}: its image has no sh",
+            hint="name a helper image that has sh, sleep, tee, dd, sha256sum and tar",
+            reason="NoShell",
+        )
+    return ClaimPodRefusedError(f"{subject}: {why}")
 
 
 def _why_waiting(pod: Manifest, conditions: dict[str, Manifest]) -> str:

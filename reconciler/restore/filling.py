@@ -31,17 +31,21 @@ TRIES = 3
 FILL_TIMEOUT = timedelta(hours=12)
 POD_TIMEOUT_S = 300
 
-# Only GNU tar knows the flags; lost+found belongs to the file system, not to what was captured.
+# Only GNU tar knows the flags; lost+found belongs to the file system, not to what was captured. A tar that stops
+# at the archive's end leaves zeros behind, and input that is left counts as lost: they are read away.
 SCRIPT = r"""
-command -v tar >/dev/null 2>&1 || exit 127
+for tool in tar find; do
+  command -v $tool >/dev/null 2>&1 || { echo "this image has no $tool" >&2; exit 127; }
+done
 cd "$1" || exit 126
 find . -mindepth 1 -maxdepth 1 ! -name lost+found -exec rm -rf {} + || exit 125
 flags=
-if tar --version 2>/dev/null | grep -q GNU; then
-  flags="--numeric-owner --xattrs --xattrs-include=* --delay-directory-restore"
-fi
+case $(tar --version 2>/dev/null) in
+  *GNU*) flags="--numeric-owner --xattrs --xattrs-include=* --delay-directory-restore" ;;
+esac
 set -f
-tar $flags -xpf -
+tar $flags -xpf - || exit
+while read -r rest; do :; done
 """
 
 log = structlog.get_logger(__name__)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 from tests.support.blueprints import blueprint, step
 from tests.support.seen import manifest
 
@@ -43,6 +45,19 @@ def stateful_set(name="kv", *, replicas=1, namespace="shop", labels=None):
         labels=labels or {"app": name},
         spec=spec,
     )
+
+
+def with_bare_container(workload):
+    """The workload with a second container `bare`, which has no shell nor any tool."""
+    workload["spec"]["template"]["spec"]["containers"].append(
+        {
+            "name": "bare",
+            "image": "example/bare:1",
+            "command": [shutil.which("sleep"), "3600"],
+            "env": [{"name": "PATH", "value": "/nowhere"}],
+        }
+    )
+    return workload
 
 
 def shell(script):

@@ -18,6 +18,7 @@ SOON = timedelta(seconds=20)
 CONTENT = bytes(range(253)) * 2000
 V4 = "v4.channel.k8s.io"
 SHELLS = {"dash": ["dash"], "bash": ["bash"], "busybox": ["busybox", "sh"]}
+DASH_WITH_BUSYBOX = ["dash", "busybox"]
 TOOLS = ("tee", "dd", "sha256sum", "cat", "head", "sleep", "printf", "true", "false", "test")
 
 
@@ -53,13 +54,18 @@ def started(running, name, spec):
 
 
 def boxed(folder, shell, tools=("sh", *TOOLS)):
-    """A PATH with these tools, in which `sh` is `shell`; with busybox every tool is busybox's own."""
+    """A PATH with these tools, in which `sh` is `shell`; with busybox every tool is busybox's own.
+
+    A busybox shell may run its own tools without finding them in PATH: what is lacking is shown with `dash`.
+    """
     folder.mkdir(mode=0o755)
     program = shutil.which(shell[0])
-    if program is None:
-        pytest.skip(f"needs {shell[0]} in PATH (Debian: apt install {shell[0]})")
+    for name in {shell[0], shell[-1]} - {"sh"}:
+        if shutil.which(name) is None:
+            pytest.skip(f"needs {name} in PATH (Debian: apt-get install {name})")
     for tool in tools:
-        source = program if tool == "sh" or shell[0] == "busybox" else shutil.which(tool)
+        is_busybox = "busybox" in shell and tool != "sh"
+        source = program if tool == "sh" else shutil.which("busybox" if is_busybox else tool)
         if source:
             (folder / tool).symlink_to(source)
     return str(folder)

@@ -17,7 +17,7 @@ from tests.support.blueprints import step
 from tests.support.capturing import Shelf, outcomes
 from tests.support.sandbox import open_directory
 from tests.support.seen import manifest, policy
-from tests.support.service import kv_blueprint, shell, stateful_set
+from tests.support.service import kv_blueprint, shell, stateful_set, with_bare_container
 from tests.support.town import Town, key
 
 ARTIFACT = "content/kv/StatefulSet.kv/table"
@@ -235,6 +235,22 @@ def test_an_image_without_a_shell_is_read_by_a_helper(shop):
 
     assert captured.record.phase == "Succeeded"
     assert shelf.tree(captured, "volume/archive") == {"f": b"hello"}
+
+
+def test_a_service_without_a_shell_is_told(shop):
+    """A blueprint's command in a container without a shell ends with that outcome, and the other service is captured."""
+    shop.create(with_bare_container(stateful_set("kv-bare")))
+    shop.wait_ready("kv-bare-0")
+    dump = [step("dump", "cat", "/data/table", artifact="table", container="bare")]
+    bare = kv_blueprint("bare", match="workload.metadata.name == 'kv-bare'", backup=dump)
+    kv = kv_blueprint(match="workload.metadata.name == 'kv'")
+    captured = Shelf(shop).capture(blueprints=[bare, kv])
+
+    assert captured.record.phase == "Partial"
+    (outcome,) = [o for o in captured.record.outcomes if o.result == "Failed"]
+    assert (outcome.item, outcome.reason) == ("content/bare/StatefulSet.kv-bare", "NoShell")
+    assert "its container has no sh" in outcome.message
+    assert [a.name for a in captured.record.artifacts] == [ARTIFACT]
 
 
 def test_a_failing_backup_fails_that_content(shop):

@@ -9,7 +9,7 @@ from reconciler.restore.tar import FileLengthError
 from tests.support.blueprints import step
 from tests.support.rescue import BOUNDS, SLOT, request, verdicts
 from tests.support.seen import manifest
-from tests.support.service import kv_blueprint, shell, stateful_set
+from tests.support.service import kv_blueprint, shell, stateful_set, with_bare_container
 from tests.support.shop import BLUEPRINT, furnish, look, pod_of, say
 
 pytestmark = pytest.mark.slow
@@ -146,6 +146,23 @@ def test_a_service_whose_data_is_not_whole_fails(shop):
     assert [o.item for o in result.outcomes if o.result == "Failed"] == [
         "content/kv/StatefulSet.kv/table"
     ]
+
+
+def test_a_service_without_a_shell_is_told(living):
+    """Artifacts that go into a container without a shell are a failure that says so; the workload is back."""
+    service = with_bare_container(stateful_set())
+    living.town.create(manifest("Namespace", "shop", namespace=""), service)
+    say(living, pod_of(living, "kv"), "echo a=1 > /data/table")
+    load = [step("load", "cat", artifact="table", container="bare")]
+    living.capture(blueprints=[kv_blueprint(restore=load)])
+    living.delete_namespace()
+    result = living.restore(request())
+
+    assert result.phase == "Partial"
+    (outcome,) = [o for o in result.outcomes if o.result == "Failed"]
+    assert (outcome.item, outcome.reason) == ("content/kv/StatefulSet.kv/table", "NoShell")
+    assert "its container has no sh" in outcome.message
+    assert pod_of(living, "kv") == "kv-0"
 
 
 def test_a_workload_that_does_not_get_ready_makes_it_partial(living):

@@ -156,14 +156,15 @@ def run_prune(store: ContentStore, plan: PrunePlan) -> PruneReport:
     now = storage.now()
     live = mark(here)
     decided = _decide(state, live, now=now, grace=plan.grace).only(plan)
-    written = _repack(here, state, live, decided.repack)
-    _rewrite_index(here, state, decided, written=written, now=storage.now())
     packs_deleted = 0
+    # Before anything is written: on a full disk there is no other way to make room.
     for pack in sorted(decided.delete):
         storage.delete(names.pack_object(plan.domain, pack))
         if pack in state.packs_found:
             packs_deleted += 1
             freed += state.packs_found[pack].size
+    written = _repack(here, state, live, decided.repack)
+    _rewrite_index(here, state, decided, written=written, now=storage.now())
     for session in sorted(decided.sessions):
         storage.delete(names.session_object(plan.domain, session))
         freed += state.sessions_found[session].size

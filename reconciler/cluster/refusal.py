@@ -38,6 +38,8 @@ class BusyError(UnavailableError):
         self.reason = "Unavailable"
 
 
+_UNCOUNTED = "status unknown for quota"
+"""What quota admission says, with 403, until the controller has counted what a new ResourceQuota limits."""
 _NO_SUCH_RESOURCE = "the server could not find the requested resource"
 
 
@@ -58,7 +60,8 @@ def refusal_of(
     said = " ".join(str(status.get("message") or "").split())[:MESSAGE_LIMIT]
     message = f"{subject}: the API server answered {code}" + (f" {reason}" if reason else "")
     message += f": {said}" if said else ""
-    if code in (408, 429, 500, 502, 503, 504):
+    is_uncounted = code == 403 and _UNCOUNTED in said
+    if is_uncounted or code in (408, 429, 500, 502, 503, 504):
         family = UnavailableError if code == 408 else BusyError
         return family(
             message,

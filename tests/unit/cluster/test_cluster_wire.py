@@ -22,6 +22,7 @@ from reconciler.cluster.port import (
     ConflictError,
     ExecTarget,
     ExpiredError,
+    ForbiddenError,
     InvalidError,
     NotFoundError,
     NotServedError,
@@ -199,10 +200,23 @@ def test_messages_never_carry_a_body(tmp_path):
             NotServedError,
         ),
         (404, "404 page not found", NotServedError),
+        (
+            403,
+            status(403, "is forbidden: exceeded quota: q, used: pods=1", "Forbidden"),
+            ForbiddenError,
+        ),
+        (
+            403,
+            status(403, "is forbidden: status unknown for quota: q, resources: pods", "Forbidden"),
+            UnavailableError,
+        ),
     ],
 )
 def test_one_code_with_two_meanings(tmp_path, code, body, error):
-    """A quota's conflict is not an existing object, and an unknown path is not an absent one."""
+    """A quota's conflict is not an existing object, an unknown path is not an absent one.
+
+    A quota that nobody has counted yet is not one that is used up: asking again helps.
+    """
 
     def handler(call):
         call.answer(code, body)

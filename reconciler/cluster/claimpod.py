@@ -2,7 +2,8 @@
 
 It has no account token, no privileges beyond those that reading and owning files needs, sleeps, and
 is removed whatever happens; removal waits until it is gone, because a claim may be mounted once only. Where the
-claim is mounted already the pod goes to the same node. Its name comes from the claim: what an earlier
+claim is mounted already the pod goes to the same node. Where only pods of the `restricted` standard are admitted
+it runs as the one user who owns all files, if there is one. Its name comes from the claim: what an earlier
 process left behind is found by name (and by label, for `reconciler doctor`) and replaced. A process tells
 its own pods from such leftovers by a word that it draws at its start; `activeDeadlineSeconds` ends what nobody removes.
 
@@ -15,7 +16,7 @@ import hashlib
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import structlog
@@ -26,6 +27,7 @@ from reconciler.cluster.port import (
     Cluster,
     Discovery,
     ExecTarget,
+    ForbiddenError,
     NotFoundError,
     NotServedError,
     ResourceType,
@@ -55,6 +57,7 @@ _PROCESS = secrets.token_hex(8)
 _SLEEP = "trap 'exit 0' TERM; while :; do sleep 3600 & wait $!; done"
 _POLL_S = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _REMOVAL_S = 60.0
+_NOT_ADMITTED = "violates PodSecurity"
 _NEVER_STARTS = ("InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError")
 _NO_PROGRAM = "executable file not found"
 _log = structlog.get_logger(__name__)
@@ -79,6 +82,7 @@ def claim_pod(
     clock: Clock,
     timeout_s: float,
     read_only: bool = False,
+    owner: Callable[[], tuple[int, int] | None] = lambda: None,
 ) -> Iterator[ExecTarget]:
     """Yield where commands can run with the claim at `MOUNT_PATH`; remove the pod on the way out.
 
@@ -91,11 +95,13 @@ def claim_pod(
         clock: dates the pod.
         timeout_s: how long to wait until it is Ready.
         read_only: mount it so.
+        owner: user and group of all its files, None when they have several or it is not known; asked only when
+            the namespace refuses a pod that may own files to others.
 
     Raises:
         NotFoundError: no such claim.
         ClaimPodError: not Ready in time, with the reason; or not gone in time.
-        ClaimPodRefusedError: it can never become Ready.
+        ClaimPodRefusedError: it can never become Ready, or the namespace admits no pod that can do the work.
     """
     pods = _type(discovery, "Pod")
     _check_claim(cluster, discovery, namespace=namespace, claim=claim)
@@ -106,7 +112,13 @@ def claim_pod(
         _ANNOTATION_PROCESS: _PROCESS,
         _ANNOTATION_STARTED: format_instant(clock.now()),
     }
-    uid = _create(cluster, pods, manifest)
+    try:
+        uid = _create(cluster, pods, manifest)
+    except ForbiddenError as error:
+        if _NOT_ADMITTED not in error.message:
+            raise
+        _restrict(manifest, owner())
+        uid = _create(cluster, pods, manifest)
     try:
         _await_ready(cluster, pods, manifest, uid=uid, timeout_s=timeout_s)
         yield ExecTarget(namespace=namespace, pod=name, container=CONTAINER)
@@ -219,6 +231,22 @@ def _manifest(
         "metadata": {"name": name, "namespace": namespace, "labels": labels},
         "spec": spec,
     }
+
+
+def _restrict(manifest: Manifest, owner: tuple[int, int] | None) -> None:
+    """Make the pod comply with the `restricted` standard: no capabilities, and a user that is not root."""
+    if owner is None or owner[0] == 0:
+        raise ClaimPodRefusedError(
+            f"create pod {namespace_of(manifest)}/{name_of(manifest)}: the namespace admits only pods of the "
+            "restricted standard, and root or more than one user owns the files",
+            hint="label the namespace pod-security.kubernetes.io/enforce=baseline while this runs",
+            reason="RestrictedNamespace",
+        )
+    user, group = owner
+    spec = manifest["spec"]
+    who = {"runAsNonRoot": True, "runAsUser": user, "runAsGroup": group, "fsGroup": group}
+    spec["securityContext"] = who
+    spec["containers"][0]["securityContext"]["capabilities"] = {"drop": ["ALL"]}
 
 
 def _create(cluster: Cluster, pods: ResourceType, manifest: Manifest) -> str:

@@ -9,7 +9,7 @@ is whole. Both start again from their beginning when a stream breaks, a bounded 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import Protocol
 
@@ -25,11 +25,12 @@ from reconciler.kinds.blueprint import Blueprint
 from reconciler.objects import Manifest, ObjectKey
 from reconciler.restore.request import FoundPoint
 from reconciler.restore.tar import tar_of
-from reconciler.store.port import Content
+from reconciler.store.port import Content, TreeEntry
 
 TRIES = 3
 FILL_TIMEOUT = timedelta(hours=12)
 POD_TIMEOUT_S = 300
+NOBODY = (65534, 65534)
 
 # Only GNU tar knows the flags; lost+found belongs to the file system, not to what was captured. A tar that stops
 # at the archive's end leaves zeros behind, and input that is left counts as lost: they are read away.
@@ -112,6 +113,7 @@ class PointContents:
             image=self._image,
             clock=self._clock,
             timeout_s=POD_TIMEOUT_S,
+            owner=lambda: only_owner(self._found.store.tree(self._found.name.domain, content.root)),
         ) as target:
             streams.push(
                 self._cluster,
@@ -143,6 +145,14 @@ class PointContents:
         actions.restore(
             blueprint, cluster=self._cluster, target=target, open_artifact=open_artifact, stop=stop
         )
+
+
+def only_owner(entries: Iterable[TreeEntry]) -> tuple[int, int] | None:
+    """User and group of every file of a tree; of an empty one anybody, None when there are several."""
+    owners = {(entry.uid, entry.gid) for entry in entries}
+    if len(owners) > 1:
+        return None
+    return owners.pop() if owners else NOBODY
 
 
 def _repeat(work: Callable[[], None], *, what: str, stop: threading.Event) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import os
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,7 +12,7 @@ from reconciler.blueprint.streams import run
 from reconciler.clock import SteppedClock
 from reconciler.cluster import claimpod
 from reconciler.cluster.permissions import RULES, check_permissions, policy_rules
-from reconciler.cluster.port import NotFoundError, NotServedError, UnavailableError
+from reconciler.cluster.port import ForbiddenError, NotFoundError, NotServedError, UnavailableError
 from tests.support.clusters import claim, is_ready, pod, sandbox_cluster
 from tests.support.sandbox import eventually
 
@@ -142,6 +144,64 @@ def test_it_goes_where_the_claim_is_mounted(lab):
         "nodeSelectorTerms"
     ]
     assert term["matchFields"][0]["values"] == [node]
+
+
+class RestrictedNamespaces:
+    """Pod security admission, which the sandbox has not: it lets in only pods of the `restricted` standard."""
+
+    def __init__(self, cluster):
+        self._cluster = cluster
+
+    def __getattr__(self, name):
+        return getattr(self._cluster, name)
+
+    def create(self, kind, manifest, **how):
+        """Create it, or refuse in the words of a real server."""
+        [container] = manifest["spec"]["containers"]
+        is_root = not manifest["spec"].get("securityContext", {}).get("runAsNonRoot")
+        if is_root or container["securityContext"]["capabilities"] != {"drop": ["ALL"]}:
+            raise ForbiddenError(
+                f'create Pod: the API server answered 403 Forbidden: pods "{manifest["metadata"]["name"]}" is '
+                'forbidden: violates PodSecurity "restricted:latest": unrestricted capabilities'
+            )
+        return self._cluster.create(kind, manifest, **how)
+
+
+@pytest.fixture
+def strict(lab):
+    """The lab with an API server that enforces the `restricted` standard."""
+    made = copy.copy(lab)
+    made.cluster = RestrictedNamespaces(lab.cluster)
+    return made
+
+
+def test_a_restricted_namespace_gets_a_pod_of_the_files_owner(strict):
+    """Where pods must comply, it runs as the one user who owns the files, without any capability."""
+    with strict.mounted(owner=lambda: (os.getuid() or 1000, 2000)) as target:
+        spec = strict.cluster.get(strict.pods, target.pod, namespace="default")["spec"]
+
+    assert spec["securityContext"] == {
+        "runAsNonRoot": True,
+        "runAsUser": os.getuid() or 1000,
+        "runAsGroup": 2000,
+        "fsGroup": 2000,
+    }
+    assert spec["containers"][0]["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert strict.names() == []
+
+
+@pytest.mark.parametrize("owner", [None, (0, 0)])
+def test_a_restricted_namespace_refuses_what_needs_root(strict, owner):
+    """Files of several users, or of root, cannot be written there: that is said, with the way out."""
+    with (
+        pytest.raises(claimpod.ClaimPodRefusedError, match="only pods of the restricted") as caught,
+        strict.mounted(owner=lambda: owner),
+    ):
+        pass
+
+    assert caught.value.reason == "RestrictedNamespace"
+    assert "enforce=baseline" in caught.value.hint
+    assert strict.names() == []
 
 
 def leave_behind(lab):

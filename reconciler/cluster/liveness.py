@@ -18,7 +18,7 @@ import threading
 from collections.abc import Sequence
 from typing import Protocol
 
-PING_AFTER_S = 15.0
+PING_AFTER_S = 12.0
 GONE_SPANS = 3
 PROBE_SPANS = 2
 PROBE_ANSWERED_SPANS = 8

@@ -27,6 +27,7 @@ from reconciler.daemon.settings import load_configuration
 from reconciler.store.keys import Cost, init_location
 from reconciler.store.storage import open_storage
 from tests.support.clusters import IMAGE
+from tests.support.command import reconciler
 from tests.support.world import git
 
 BLUEPRINT = Path(__file__).resolve().parents[2] / "blueprints/postgresql/blueprint.yaml"
@@ -218,6 +219,20 @@ health: {{port: 0}}
         ] + [(p.where, p.message) for p in report.problems]
         return report
 
+    def plan(self, namespace: str, *options: str) -> dict[str, Any]:
+        """What `restore plan` says of the newest point of a namespace that was captured on the outpost."""
+        point = ("--from-cluster", "outpost", f"{namespace}/_/latest")
+        argv = ("restore", "plan", *point, "--on-conflict", "update", "-o", "json", *options)
+        answer = reconciler("--config", str(self.config), *argv)
+        assert answer.code in (0, 4), answer.err
+        return json.loads(answer.out)
+
+    def what_differs(self, namespace: str, *options: str) -> dict[str, Any]:
+        """Each object that a restore of the newest point would not leave as it is, with what is about it."""
+        entries = self.plan(namespace, *options)["entries"]
+        assert entries
+        return {entry["object"]: entry for entry in entries if entry["verdict"] != "unchanged"}
+
     # -- the cluster -------------------------------------------------------------------------------
 
     def settle(self, namespace: str, **labels: str) -> None:
@@ -287,6 +302,11 @@ FRESH = frozenset(
 ALLOCATED = frozenset(
     {"clusterIP", "clusterIPs", "volumeName", "nodeName", "healthCheckNodePort", "volumeMode"}
 )
+MAKERS = frozenset(
+    {"CronJob", "DaemonSet", "Endpoints", "Job", "ReplicaSet", "Service", "StatefulSet"}
+)
+"""Owners that make what they own again."""
+TOKEN = "kubernetes.io/service-account-token"
 OURS = ("pv.kubernetes.io/", "volume.", "deployment.kubernetes.io/", "deprecated.daemonset.")
 
 
@@ -294,8 +314,11 @@ def is_derived(item: dict[str, Any]) -> bool:
     """Whether a built-in controller made it: its pods, its Jobs, its slices, the namespace's defaults."""
     owners = {owner["kind"] for owner in item["metadata"].get("ownerReferences", [])}
     name, kind = item["metadata"]["name"], item["kind"]
-    if owners & {"ReplicaSet", "StatefulSet", "DaemonSet", "Job", "CronJob", "Service"}:
+    if owners & MAKERS:
         return kind != "PersistentVolumeClaim"
+    if kind == "Job" and any(c["status"] == "True" for c in item["status"].get("conditions", [])):
+        # It has finished: what it did is done, and it is no part of what runs.
+        return True
     return (kind, name) in {("ConfigMap", "kube-root-ca.crt"), ("ServiceAccount", "default")}
 
 
@@ -314,6 +337,15 @@ def content_of(item: dict[str, Any]) -> dict[str, Any]:
         kept["spec"] = {
             k: v for k, v in kept["spec"].items() if k not in ALLOCATED or v in ("None", ["None"])
         }
+    if kept["kind"] == "Service":
+        # Those that somebody asked for are compared by the application that did.
+        ports = kept["spec"].get("ports", [])
+        kept["spec"]["ports"] = [
+            {k: v for k, v in port.items() if k != "nodePort"} for port in ports
+        ]
+    if kept.get("type") == TOKEN:
+        # The server signs it for the account's uid.
+        del kept["data"], metadata["annotations"]["kubernetes.io/service-account.uid"]
     return kept
 
 

@@ -15,19 +15,25 @@ def deployed(request, outpost):
     outpost.settle(namespace, **dict(application.labels))
     application.deploy(outpost, namespace)
     outpost.ready(namespace)
-    return application, namespace
+    yield application, namespace
+    names = {"outpost", "harbor"} & set(request.fixturenames)
+    for place in map(request.getfixturevalue, sorted(names)):
+        application.clean(place, namespace)
 
 
 @pytest.mark.parametrize("deployed", ALL, ids=str, indirect=True)
 def test_an_application_comes_back(outpost, deployed):
-    """What was captured last is back after the namespace was destroyed: objects, contents, and it works."""
+    """What was captured last is back after everything was destroyed: objects, contents, and it works.
+
+    A second restore of it would have nothing to do.
+    """
     application, namespace = deployed
     first = outpost.capture().captured[0]
     application.change(outpost, namespace)
     outpost.ready(namespace)
     second = outpost.capture().captured[0]
     before = outpost.look(namespace), application.state(outpost, namespace)
-    outpost.destroy(namespace)
+    application.destroy(outpost, namespace)
 
     outpost.restore(namespace)
 
@@ -36,6 +42,7 @@ def test_an_application_comes_back(outpost, deployed):
     assert after[0].keys() == before[0].keys()
     assert {k: v for k, v in after[0].items() if v != before[0][k]} == {}
     assert after == before
+    assert outpost.what_differs(namespace) == {}
     application.works(outpost, namespace)
     assert second.application == first.application
 
@@ -54,4 +61,5 @@ def test_an_application_moves(outpost, harbor, deployed):
     assert after[0].keys() == before[0].keys()
     assert {k: v for k, v in after[0].items() if v != before[0][k]} == {}
     assert after == before
+    assert harbor.what_differs(namespace) == {}
     application.works(harbor, namespace)

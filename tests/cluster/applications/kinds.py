@@ -15,6 +15,11 @@ def nothing(outpost: Outpost, namespace: str) -> None:
     """A step with nothing to do."""
 
 
+def delete_namespace(outpost: Outpost, namespace: str) -> None:
+    """The usual disaster."""
+    outpost.destroy(namespace)
+
+
 @dataclass(frozen=True)
 class Application:
     """One application. Each step gets the cluster and the namespace; `state` gives data to compare."""
@@ -26,6 +31,10 @@ class Application:
     """What it holds beside its objects, to be equal before and after."""
     works: Step = nothing
     """Fails when the application does not do its work; asked after each restore."""
+    destroy: Step = delete_namespace
+    """Takes everything of it away."""
+    clean: Step = nothing
+    """Removes at the end what it has outside of its namespace, and what would keep that from going."""
     moves: bool = True
     """Whether it is also restored into a second cluster."""
     labels: tuple[tuple[str, str], ...] = ()

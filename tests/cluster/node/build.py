@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -30,7 +31,9 @@ COMPONENTS = (
     "kubelet",
 )
 NODE_PARTS = ("kubernetes", "etcd", "coredns", "pause")
-ALL_PARTS = tuple(sorted(path.parent.name for path in PARTS.glob("*/go.mod")))
+FETCHED_PARTS = ("definitions",)
+"""Parts of which nothing is built: files of their modules are read (`module_folders`)."""
+ALL_PARTS = tuple(sorted({path.parent.name for path in PARTS.glob("*/go.mod")} - {*FETCHED_PARTS}))
 IN_IMAGES = ("pause",)
 """Parts that run in containers, where no C library may be."""
 MISSING = "Go is not installed: the test cluster is built with it (https://go.dev/doc/install)"
@@ -55,6 +58,24 @@ def build(parts: Sequence[str] = ALL_PARTS) -> None:
     with _alone():
         for part in parts:
             _build(part)
+    for part in FETCHED_PARTS:
+        module_folders(part)
+
+
+def module_folders(part: str) -> dict[str, str]:
+    """Fetch the modules that a part requires; where Go keeps the files of each."""
+    if shutil.which("go") is None:
+        raise BuildError(MISSING)
+    environment = os.environ | {"GOFLAGS": "-mod=readonly"}
+    argv = ["go", "mod", "download", "-json"]
+    done = subprocess.run(
+        argv, cwd=PARTS / part, env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise BuildError(f"fetch {part}: {done.stderr.strip() or done.stdout.strip()}")
+    # One JSON document after the other, without the commas of a list.
+    documents = json.loads("[" + re.sub(r"\}\s*\{", "},{", done.stdout) + "]")
+    return {module["Path"]: module["Dir"] for module in documents}
 
 
 def _build(part: str) -> None:

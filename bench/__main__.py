@@ -12,7 +12,8 @@ BENCHES = {
     "startup": "start-up of the command line beside `python -c pass`",
     "objects": "10,000 objects in 50 namespaces: first capture, 1 % changed, status churn",
     "growth": "100 changes among 1,000 and 10,000 objects: growth with the changes, not the cluster",
-    "store_memory": "peak memory of a 2 GiB stream and 100,000 small files",
+    "contents": "peak memory of capturing a 2 GiB stream and 100,000 small files out of containers",
+    "store_memory": "the same put into the store directly",
 }
 
 

@@ -31,6 +31,8 @@ from reconciler.store.storage import open_storage
 
 PASSPHRASE = "for benchmarks only"
 KINDS = ("ConfigMap", "Secret", "Service", "ServiceAccount", "Deployment", "Role", "CronJob")
+STATUS_KINDS = ("Service", "Deployment", "CronJob")
+"""Those of them that have a status in Kubernetes."""
 
 
 @dataclass
@@ -120,29 +122,22 @@ class Figures:
 
 
 @contextmanager
-def town(*, namespaces: int, objects: int) -> Iterator[Town]:
+def town(
+    *, namespaces: int, objects: int, kinds: tuple[str, ...] = KINDS, processes: bool = False
+) -> Iterator[Town]:
     """Start a cluster with `objects` objects in `namespaces` namespaces."""
     root = Path(tempfile.mkdtemp(prefix="bench-"))
     kubeconfig = root / "kubeconfig"
-    process = subprocess.Popen(
-        [
-            *(
-                sys.executable,
-                "-m",
-                "reconciler.cluster.sandbox",
-                "--directory",
-                str(root / "cluster"),
-            ),
-            *("--name", "bench", "--profile", "1.36", "--kubeconfig", str(kubeconfig)),
-        ],
-        stdout=subprocess.PIPE,
-    )
+    argv = [sys.executable, "-m", "reconciler.cluster.sandbox", "--name", "bench"]
+    argv += ["--directory", str(root / "cluster"), "--kubeconfig", str(kubeconfig)]
+    argv += ["--processes"] if processes else []
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE)
     try:
         assert process.stdout is not None
         process.stdout.readline()
         cluster = connect(name="bench", kubeconfig=kubeconfig)
         names = [f"team-{number:02}" for number in range(namespaces)]
-        fill(cluster, names, per_namespace=objects // namespaces)
+        fill(cluster, names, per_namespace=objects // (namespaces or 1), kinds=kinds)
         storage = open_storage((root / "location").as_uri(), create=True)
         init_location(storage, PASSPHRASE)
         store = open_store(storage, PASSPHRASE, clock=SystemClock())
@@ -158,10 +153,11 @@ def fill(
     names: list[str],
     *,
     per_namespace: int,
+    kinds: tuple[str, ...] = KINDS,
     labels: dict[str, str] | None = None,
     is_new: bool = True,
 ) -> None:
-    """Create namespaces with objects of seven kinds in equal shares; ConfigMaps have 2 kB."""
+    """Create namespaces with objects of the kinds in equal shares; ConfigMaps have 2 kB."""
     discovery = cluster.discover()
     types = {(t.kind): t for t in discovery.preferred()}
 
@@ -171,7 +167,8 @@ def fill(
     with ThreadPoolExecutor(8) as pool:
         if is_new:
             list(pool.map(one, (_namespace(name, labels or {}) for name in names)))
-        list(pool.map(one, (_object(name, n) for name in names for n in range(per_namespace))))
+        wanted = ((name, n) for name in names for n in range(per_namespace))
+        list(pool.map(one, (_object(name, n, kinds[n % len(kinds)]) for name, n in wanted)))
 
 
 def change(cluster: KubernetesCluster, names: list[str], *, count: int, per_namespace: int) -> None:
@@ -185,34 +182,39 @@ def change(cluster: KubernetesCluster, names: list[str], *, count: int, per_name
         cluster.patch(kind, f"o-{number:03}", body, namespace=names[space], manager="kubectl-edit")
 
 
-def churn(cluster: KubernetesCluster, names: list[str]) -> int:
-    """Update the status of every object that has one; how many updates that were."""
-    touched = 0
-    discovery = cluster.discover()
-    for kind_name in ("Deployment", "Service", "CronJob"):
-        kind = next(t for t in discovery.preferred() if t.kind == kind_name)
-        for name in names:
-            for page in cluster.pages(kind, namespace=name):
-                for item in page.items:
-                    body = {"status": {"observedGeneration": touched}}
-                    cluster.patch(
-                        kind,
-                        item["metadata"]["name"],
-                        body,
-                        namespace=name,
-                        manager="controller",
-                        subresource="status",
-                    )
-                    touched += 1
-    return touched
+def churn(cluster: KubernetesCluster, names: list[str], *, turn: int) -> int:
+    """Update the status of every object that has one (its kind has a status subresource); how many that were."""
+    types = {t.kind: t for t in cluster.discover().preferred()}
+
+    def one(entry: tuple[str, str, str]) -> None:
+        kind, namespace, name = entry
+        body = {"status": {"observedGeneration": turn, "example": f"{kind} {turn}"}}
+        cluster.patch(
+            types[kind],
+            name,
+            body,
+            namespace=namespace,
+            manager="controller",
+            subresource="status",
+        )
+
+    found = [
+        (kind, name, item["metadata"]["name"])
+        for kind in STATUS_KINDS
+        for name in names
+        for page in cluster.pages(types[kind], namespace=name)
+        for item in page.items
+    ]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(one, found))
+    return len(found)
 
 
 def _namespace(name: str, labels: dict[str, str]) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
 
 
-def _object(namespace: str, number: int) -> dict[str, Any]:
-    kind = KINDS[number % len(KINDS)]
+def _object(namespace: str, number: int, kind: str) -> dict[str, Any]:
     name = f"o-{number:03}"
     labels = {"app.kubernetes.io/name": name, "app.kubernetes.io/part-of": namespace}
     base = {"kind": kind, "metadata": {"name": name, "namespace": namespace, "labels": labels}}

@@ -33,6 +33,9 @@ BLOCK_BYTES = 65536
 HEADER_LIMIT_BYTES = 128
 LAST_FRAME = b"end\n"
 _FRAME_BYTES = 16 * BLOCK_BYTES
+_WORD = re.compile(r"\w")
+# Behind an error psql quotes the input that it is about, and points at it.
+_ERROR = re.compile(r"\b(error|fatal|panic)\b", re.IGNORECASE)
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 # $1 is the mark, the rest the command. File descriptors: 3 the original stdout, 4 where `carry` writes to, 5 the
@@ -224,7 +227,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Said:
-    """What came on stderr: the command's own last line, the tool that is lacking, the report."""
+    """What came on stderr: the command's own telling line, the tool that is lacking, the report."""
 
     last_line: str
     lacks: str
@@ -254,16 +257,17 @@ class Wrapper:
 
     def read(self, stderr: bytes) -> Said:
         """Split stderr into what the command said and what the script did."""
-        last_line, lacks, report = "", "", None
+        last_line, last_error, lacks, report = "", "", "", None
         for line in stderr.decode("utf-8", "replace").splitlines():
             mark, _, rest = line.partition(" ")
             if mark != self.mark:
-                last_line = line.strip() or last_line
+                last_line = line.strip() if _WORD.search(line) else last_line
+                last_error = line.strip() if _ERROR.search(line) else last_error
             elif rest.startswith("lacks "):
                 lacks = rest.removeprefix("lacks ")
             else:
                 report = _parse(rest)
-        return Said(last_line, lacks, report)
+        return Said(last_error or last_line, lacks, report)
 
 
 def split_header(pieces: Iterator[bytes]) -> tuple[bytes, bytes]:

@@ -24,7 +24,9 @@ from tests.support.sandbox import eventually, open_directory
 REAL_VARIABLE = "RECONCILER_TEST_KUBECONFIG"
 REAL_KUBECONFIG = os.environ.get(REAL_VARIABLE, "")
 IMAGE = os.environ.get("RECONCILER_TEST_IMAGE", "busybox:1.35")
-"""Has sh, tee, sha256sum, wc; must be on the real server's nodes or pullable (so not `latest`)."""
+"""Has sh, tee, dd, sha256sum, tar; must be on the real server's nodes or pullable (so not `latest`)."""
+BARE_IMAGE = os.environ.get("RECONCILER_TEST_BARE_IMAGE", "pause:1")
+"""Has a program that sleeps, and no shell."""
 MANAGER = "contract"
 WITHIN_S = 120.0 if REAL_KUBECONFIG else 20.0
 
@@ -156,10 +158,9 @@ def contracted(request) -> Iterator[tuple[Sandbox | None, KubernetesCluster]]:
             yield None, cluster
 
 
-@pytest.fixture
-def bench(contracted) -> Iterator[Bench]:
-    """A cluster under contract, with a fresh namespace."""
-    sandbox, cluster = contracted
+@contextmanager
+def furnished(sandbox: Sandbox | None, cluster: KubernetesCluster) -> Iterator[Bench]:
+    """A cluster with a fresh namespace, removed at the end."""
     made = Bench(cluster, cluster.discover(), f"contract-{uuid.uuid4().hex[:8]}", sandbox)
     made.make({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": made.namespace}})
     # A real server's controllers fill a namespace a moment after it was made.
@@ -170,3 +171,10 @@ def bench(contracted) -> Iterator[Bench]:
         for kind, name in made.made:
             if cluster.get(kind, name) is not None:
                 cluster.delete(kind, name)
+
+
+@pytest.fixture
+def bench(contracted) -> Iterator[Bench]:
+    """A cluster under contract, with a fresh namespace."""
+    with furnished(*contracted) as made:
+        yield made

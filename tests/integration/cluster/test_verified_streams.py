@@ -179,6 +179,15 @@ def test_a_command_cannot_forge_the_report(running, target):
         run(cluster, target, ["sh", "-c", forged], timeout=SOON)
 
 
+def test_the_line_that_tells_is_quoted(running, target):
+    """Not what a program shows behind its error: the input, which may be secret, and a caret."""
+    _, cluster, _ = running
+    said = "echo 'ERROR:  syntax error at or near x' >&2; echo 'LINE 1: row' >&2; echo '  ^' >&2"
+
+    with pytest.raises(CommandFailedError, match="exit code 3: ERROR:  syntax error at or near x$"):
+        run(cluster, target, ["sh", "-c", f"{said}; exit 3"], timeout=SOON)
+
+
 @pytest.mark.parametrize(
     "said",
     [

@@ -142,11 +142,13 @@ def test_prune_makes_room_on_a_full_disk(disk):
             session.publish(
                 point_name(slot), point(table, contents=(Content(name="content/d", root=root),))
             )
-    assert prune(shelf).packs_dropped == 1
+    first = prune(shelf)
+    assert first.packs_dropped >= 1
     disk.fill()
     report = prune(shelf)
 
-    assert report.packs_deleted == 1
+    # Where chunks end is a matter of the key: a pack that holds the end of one and the start of the other is repacked.
+    assert report.packs_deleted == first.packs_dropped + first.packs_repacked
     assert report.freed_bytes > PACK_BYTES / 2
     assert faults(shelf.store) == []
     shelf.capture("3", b"small")

@@ -31,7 +31,7 @@ demo: install                      ## the whole story on the embedded sandbox; K
 	@$(BIN)/reconciler demo $(if $(KEEP),--keep)
 
 test: install-dev                  ## every test that this machine has the parts for
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(TESTS)
 
 cluster-build: install-dev         ## build the test node's programs and images, once (tests/cluster/README.md)
 	$(BIN)/python -m tests.cluster.node build

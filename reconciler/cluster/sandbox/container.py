@@ -67,14 +67,20 @@ class Container:
         return process
 
     async def kill(self, process: Process, grace_s: float = 0) -> None:
-        """End a process and the session it leads: TERM, and KILL when it or the grace period ended."""
-        if grace_s > 0:
-            _signal(process, signal.SIGTERM)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(process.wait(), grace_s)
-        _signal(process, signal.SIGKILL)
-        await process.wait()
-        self.processes.discard(process)
+        """End a process and the session it leads: TERM, and KILL when it or the grace period ended.
+
+        Its pipes are closed too, whatever is in them: a stream that nobody reads on would keep them open.
+        """
+        try:
+            if grace_s > 0:
+                _signal(process, signal.SIGTERM)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(process.wait(), grace_s)
+            _signal(process, signal.SIGKILL)
+            await process.wait()
+        finally:
+            process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001  # asyncio has no public way
+            self.processes.discard(process)
 
 
 def _signal(process: Process, number: int) -> None:

@@ -83,8 +83,6 @@ class Exec:
             carriers.cancel()
             await container.kill(process)
             await asyncio.gather(listener, carriers, return_exceptions=True)
-            with contextlib.suppress(TimeoutError):  # what nobody reads would keep the pipes open
-                await asyncio.wait_for(process.communicate(b"" if process.stdin else None), 1)
         code = 128 - code if code < 0 else code
         if code == 0 or self.faults.keys() & {"exec-cut-stdin", "exec-cut-stdout"}:
             return {"metadata": {}, "status": "Success"}

@@ -163,12 +163,12 @@ def test_containers_are_restarted_and_pods_end(live_http):
 
 
 def alive(path: Path):
-    """The process whose id a container wrote down."""
-    pid = int(path.read_text())
-    return (
-        Path(f"/proc/{pid}").exists()
-        and "Z" not in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    )
+    """The process whose id a container wrote down; it may end while it is looked at."""
+    stat = Path(f"/proc/{int(path.read_text())}/stat")
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def test_a_deleted_pod_gets_its_grace(live_sandbox, live_http):

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.cluster.node import build, control, images, network, storage, worker
-from tests.cluster.node.layout import Layout, run_folder
+from tests.cluster.node.layout import Layout, first_number, run_folder
 from tests.cluster.node.processes import Processes, StartError, wait_until
 
 PROGRAMS = {
@@ -115,7 +115,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     for verb in ("up", "down", "run"):
         one = verbs.add_parser(verb)
         one.add_argument("--nodes", type=int, default=1, choices=(1, 2, 3))
-        one.add_argument("--clusters", type=int, default=1, choices=(1, 2))
+        one.add_argument("--clusters", type=int, default=2 if verb == "down" else 1, choices=(1, 2))
         if verb == "run":
             one.add_argument("command", nargs=argparse.REMAINDER)
     return parser.parse_args(argv)
@@ -128,9 +128,10 @@ def main(argv: list[str] | None = None) -> int:
     if lacking:
         print(f"no test cluster here: {lacking}", file=sys.stderr)
         return 1
-    clusters = range(1, getattr(chosen, "clusters", 2) + 1)
+    first = first_number()
+    clusters = range(first, first + getattr(chosen, "clusters", 1))
     if chosen.verb == "down":
-        for number in (1, 2):
+        for number in clusters:
             down(number)
         return 0
     try:
@@ -164,7 +165,7 @@ def _start(layouts: list[Layout]) -> None:
 
 
 def _suffix(layout: Layout) -> str:
-    return "" if layout.cluster == 1 else f"_{layout.cluster}"
+    return "" if layout.cluster == first_number() else f"_{layout.cluster - first_number() + 1}"
 
 
 def _run(layouts: list[Layout], command: list[str]) -> int:

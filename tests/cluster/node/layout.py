@@ -1,6 +1,6 @@
 """Where everything of a test cluster is: addresses, folders, names.
 
-A cluster is a number, 1 or 2; its nodes are numbered from 1. Node 1 carries the control plane. Each node is a
+A cluster is a number from 1 to 5; its nodes are numbered from 1. Node 1 carries the control plane. Each node is a
 network namespace; a bridge in the first one joins them, and one pair of virtual interfaces leads to the
 machine, so that tests reach the API server. Nothing else on the machine is touched.
 """
@@ -28,6 +28,11 @@ def cache_folder() -> Path:
 def run_folder() -> Path:
     """What a running cluster writes; short, because paths of sockets are."""
     return Path(os.environ.get("RECONCILER_CLUSTER_RUN") or "/var/lib/brc")
+
+
+def first_number() -> int:
+    """The number of the first cluster; another than 1 leaves clusters alone that run already (1 to 4)."""
+    return int(os.environ.get("RECONCILER_CLUSTER_FIRST") or 1)
 
 
 @dataclass(frozen=True)

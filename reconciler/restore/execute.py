@@ -1,9 +1,10 @@
-"""Carries a plan out: level by level, contents in their places, readiness at the end.
+"""Carries a plan out: the steps of its graph, each when what it comes after has ended.
 
-    levels 0…5 → claims are filled → services → data services → Ready → their contents → all other levels
+    levels up to claims → claims are filled → services → data services → Ready → their contents → all other levels
     → everything Ready → what acts by itself (autoscalers, CronJobs)
 
-Objects of one level are written by a few threads. What fails takes along what needs it and nothing else.
+is what the graph comes to when nothing needs anything of a later level (`wiring`). A few threads write, others
+wait. What fails takes along what needs it and nothing else.
 Every object and every content ends with an outcome. Carrying the same plan out again after a crash finds
 what is there as captured and goes on; a content is cleared before it is loaded, so it is never doubled.
 """
@@ -11,52 +12,31 @@ what is there as captured and goes on; a content is cleared before it is loaded,
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
-from typing import Literal, TypeVar
 
 import structlog
 
-from reconciler.cluster.port import (
-    Cluster,
-    Discovery,
-    NotServedError,
-    ResourceType,
-)
+from reconciler.cluster.port import Cluster, Discovery, NotServedError, ResourceType
 from reconciler.errors import ReconcilerError, TerminalError, TransientError
-from reconciler.kinds.record import Outcome
-from reconciler.objects import (
-    LABEL_MANAGED,
-    Manifest,
-    ObjectKey,
-    labels_of,
-    name_of,
-    owners_of,
-    version_of,
-)
+from reconciler.objects import LABEL_MANAGED, Manifest, ObjectKey, labels_of, name_of, version_of
 from reconciler.objects import field as field_of
-from reconciler.restore.contents import VOLUME, early_deletions
+from reconciler.restore.cause import cause_of
+from reconciler.restore.contents import early_deletions
 from reconciler.restore.entry import WRITES, ContentEntry, Entry, Plan
 from reconciler.restore.filling import Contents
-from reconciler.restore.order import Level, claims_of, is_workload
+from reconciler.restore.order import claims_of, is_workload
 from reconciler.restore.ready import (
     claim_problem,
     definition_problem,
-    event_cause,
-    first_cause,
     wait_for,
     workload_problem,
 )
 from reconciler.restore.standing import Patience, await_standing
+from reconciler.restore.tally import NOT_READY, Result, Tally
+from reconciler.restore.walk import walk
+from reconciler.restore.wiring import Node, wire
 from reconciler.restore.write import Writer, Written
-
-WRITERS = 8
-NOT_READY = "NotReady"
-FILLERS = 4
-T = TypeVar("T")
-OutcomeResult = Literal["Succeeded", "Skipped", "Failed"]
-Phase = Literal["Succeeded", "Partial", "Failed", "Cancelled", "Stopped"]
 
 log = structlog.get_logger(__name__)
 
@@ -79,15 +59,6 @@ class Bounds:
     """How long one that was Ready and is not any more may take to come back."""
 
 
-@dataclass(frozen=True)
-class Result:
-    """How carrying out a plan ended. `Stopped` is not an end: the attempt is resumed later."""
-
-    phase: Phase
-    outcomes: tuple[Outcome, ...]
-    message: str = ""
-
-
 @dataclass
 class Execution:
     """One run of a plan."""
@@ -107,8 +78,7 @@ class Execution:
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
-        self._outcomes: dict[str, Outcome] = {}
-        self._failed: dict[ObjectKey, str] = {}
+        self._tally = Tally(self.plan, stop=self.stop)
         self._withdrawn = False
         self._uids: dict[ObjectKey, str] = {
             entry.target: entry.live_uid
@@ -123,52 +93,66 @@ class Execution:
 
     def run(self) -> Result:
         """Carry the plan out, as far as it can be."""
-        for level in Level:
-            if self._is_halted():
-                break
-            if level == Level.SERVICES:
-                self._fill_claims()
-            if level == Level.SELF_ACTING:
+        nodes, left_out = wire(self.plan)
+        for step, need in left_out:
+            log.warning("needs go round in a circle", step=step, left_out=need)
+        walk(nodes, self._act)
+        return self._tally.result(is_withdrawn=self._withdrawn)
+
+    def _act(self, node: Node) -> None:
+        if self._is_halted():
+            return
+        match node.act:
+            case "level":
+                self._adopt()
+            case "standing":
                 self._wait_until_ready()
-            entries = [e for e in self._entries.values() if e.level == level]
-            self._each(self._carry_out, entries)
-            self._after(level)
-            self._adopt()
-        return self._result()
+            case "release":
+                self._release_claims()
+            case "fill":
+                self._fill(node.contents[0])
+            case "load":
+                assert node.key is not None
+                self._load(node.key, [each for each in node.contents if self._is_due(each)])
+            case _:
+                assert node.key is not None
+                self._act_on(node, self._entries[node.key])
+
+    def _act_on(self, node: Node, entry: Entry) -> None:
+        if node.act == "write":
+            self._carry_out(entry)
+        elif self._tally.failure_of(entry.target):
+            return
+        elif node.act == "ready":
+            self._await_ready(entry)
+        elif entry.target.kind == "PersistentVolumeClaim":
+            self._await_claim(entry)
+        else:
+            self._await_definition(entry)
 
     def _is_halted(self) -> bool:
         if not self._withdrawn and not self.is_wanted():
             self._withdrawn = True
         return self._withdrawn or self.stop.is_set()
 
-    def _each(self, work: Callable[[T], None], items: Iterable[T]) -> None:
-        with ThreadPoolExecutor(WRITERS) as pool:
-            for done in [pool.submit(work, item) for item in items]:
-                done.result()
-
     def _carry_out(self, entry: Entry) -> None:
-        if self._is_halted():
-            return
         match entry.verdict:
             case "skip":
-                self._end(entry.target.path, "Skipped", entry.reason, entry.message)
+                self._tally.end(entry.target.path, "Skipped", entry.reason, entry.message)
             case "blocked" if entry.live_uid:
                 # What is live can still be leant on by others.
-                self._end(entry.target.path, "Failed", entry.reason, entry.message)
+                self._tally.end(entry.target.path, "Failed", entry.reason, entry.message)
             case "blocked":
                 self._fail(entry.target, entry.reason, entry.message)
             case "unchanged":
-                self._end(entry.target.path, "Succeeded", entry.reason)
+                self._tally.end(entry.target.path, "Succeeded", entry.reason)
             case _:
                 self._write(entry)
 
     def _write(self, entry: Entry) -> None:
-        # What is there and not Ready can be leant on: an autoscaler must not be missing because of it.
-        missing = next(
-            (need for need in entry.needs if self._failed.get(need, NOT_READY) != NOT_READY), None
-        )
+        missing = next((need for need in entry.needs if self._tally.obstacle_of(need)), None)
         if missing is not None:
-            self._fail(entry.target, "NeedFailed", f"{missing}: {self._failed[missing]}")
+            self._fail(entry.target, "NeedFailed", f"{missing}: {self._tally.obstacle_of(missing)}")
             return
         try:
             written = self._writer.write(entry, self._kind(entry.target, entry))
@@ -179,7 +163,7 @@ class Execution:
             self._uids[entry.target] = written.uid
             if written.pending:
                 self._pending[entry.target] = (entry, written)
-        self._end(entry.target.path, "Succeeded", written.reason, written.message)
+        self._tally.end(entry.target.path, "Succeeded", written.reason, written.message)
 
     def _kind(self, key: ObjectKey, entry: Entry | None = None) -> ResourceType:
         version = None
@@ -208,26 +192,19 @@ class Execution:
                     continue
             except ReconcilerError as error:
                 message = f"owner reference not set: {error.message}"
-                self._end(key.path, "Succeeded", written.reason, message)
+                self._tally.end(key.path, "Succeeded", written.reason, message)
             del self._pending[key]
 
-    def _after(self, level: Level) -> None:
-        if self._is_halted():
-            return
-        match level:
-            case Level.DEFINITIONS:
-                self._each(self._await_definition, self._written(level))
-            case Level.CLAIMS:
-                self._each(self._await_claim, self._written(level))
-            case Level.DATA_SERVICES:
-                self._load_services()
-
-    def _written(self, level: Level) -> list[Entry]:
-        return [
-            entry
-            for entry in self._entries.values()
-            if entry.level == level and entry.verdict in WRITES and entry.target not in self._failed
-        ]
+    def _await_ready(self, entry: Entry) -> None:
+        """Wait for one workload, because others can be written only then; they are tried in any case."""
+        problem = wait_for(
+            lambda: self._problem(entry.target, workload_problem),
+            timeout_s=self.bounds.ready_s,
+            stop=self.stop,
+            what=str(entry.target),
+        )
+        if problem and not self.stop.is_set():
+            log.warning("went on without it", object=str(entry.target), problem=problem)
 
     def _await_definition(self, entry: Entry) -> None:
         def check() -> str:
@@ -246,7 +223,9 @@ class Execution:
                 self.discovery = found
             return ""
 
-        problem = wait_for(check, timeout_s=self.bounds.definitions_s, stop=self.stop)
+        problem = wait_for(
+            check, timeout_s=self.bounds.definitions_s, stop=self.stop, what=str(entry.target)
+        )
         if problem:
             self._fail(entry.target, "NotEstablished", problem)
 
@@ -257,6 +236,7 @@ class Execution:
             lambda: self._problem(entry.target, claim_problem),
             timeout_s=self.bounds.claims_s,
             stop=self.stop,
+            what=str(entry.target),
         )
         if problem:
             self._fail(entry.target, "NotBound", problem)
@@ -280,7 +260,7 @@ class Execution:
             entry
             for entry in self._entries.values()
             if is_workload(entry.target)
-            and entry.target not in self._failed
+            and not self._tally.failure_of(entry.target)
             and entry.verdict in {*WRITES, "unchanged"}
         ]
         problems = await_standing(
@@ -299,37 +279,11 @@ class Execution:
         for entry in workloads:
             problem = problems.get(entry.target)
             if problem:
-                cause = self._cause(entry)
+                cause = cause_of(entry.target, cluster=self.cluster, kind_of=self._kind)
                 self._fail(entry.target, NOT_READY, f"{problem}; {cause}" if cause else problem)
 
-    def _cause(self, entry: Entry) -> str:
-        try:
-            kind = self._kind(ObjectKey("", "Pod", "", ""))
-            pods = [
-                pod
-                for page in self.cluster.pages(kind, namespace=entry.target.namespace)
-                for pod in page.items
-                if name_of(pod) == entry.target.name
-                or any(
-                    str(owner.get("name", "")).startswith(entry.target.name)
-                    for owner in owners_of(pod)
-                )
-            ]
-            cause = first_cause(pods)
-            if cause:
-                return cause
-            kind = self._kind(ObjectKey("", "Event", "", ""))
-            events = [
-                event
-                for page in self.cluster.pages(kind, namespace=entry.target.namespace)
-                for event in page.items
-            ]
-        except ReconcilerError:
-            return ""
-        return event_cause(events, entry.target.name)
-
-    def _fill_claims(self) -> None:
-        """Fill claims, after workloads that are to be made again have let go of them."""
+    def _release_claims(self) -> None:
+        """Delete workloads that are to be made again and hold claims which are filled."""
         for entry in early_deletions(self.plan.entries, self.plan.contents):
             if self._is_halted():
                 return
@@ -342,10 +296,6 @@ class Execution:
                 )
                 continue
             self._entries[entry.target] = replace(entry, verdict="create", live_uid="", diff=())
-        volumes = [entry for entry in self.plan.contents if entry.name.startswith(VOLUME)]
-        with ThreadPoolExecutor(FILLERS) as pool:
-            for done in [pool.submit(self._fill, entry) for entry in volumes]:
-                done.result()
 
     def _fill(self, content: ContentEntry) -> None:
         if not self._is_due(content):
@@ -382,23 +332,14 @@ class Execution:
             return error.message
         return f"mounted by {', '.join(users[:3])}" if users else ""
 
-    def _load_services(self) -> None:
-        groups: dict[tuple[ObjectKey, str], list[ContentEntry]] = {}
-        for content in self.plan.contents:
-            if not content.name.startswith(VOLUME) and self._is_due(content):
-                blueprint = content.name.split("/")[1]
-                groups.setdefault((content.into, blueprint), []).append(content)
-        with ThreadPoolExecutor(FILLERS) as pool:
-            for done in [
-                pool.submit(self._load, into, group) for (into, _), group in groups.items()
-            ]:
-                done.result()
-
     def _load(self, into: ObjectKey, group: list[ContentEntry]) -> None:
+        if not group:
+            return
         problem = wait_for(
             lambda: self._problem(into, workload_problem),
             timeout_s=self.bounds.ready_s,
             stop=self.stop,
+            what=str(into),
         )
         try:
             workload = self._live(into)
@@ -413,70 +354,25 @@ class Execution:
 
     def _is_due(self, content: ContentEntry) -> bool:
         """Whether a content is to be loaded now; ends it when it is not."""
-        if self._is_halted():
-            return False
+        failure = self._tally.failure_of(content.into)
         if content.name in self.done:
-            self._end(content.name, "Succeeded", "LoadedBefore")
+            self._tally.end(content.name, "Succeeded", "LoadedBefore")
         elif content.verdict == "skip":
-            self._end(content.name, "Skipped", content.reason, content.message)
+            self._tally.end(content.name, "Skipped", content.reason, content.message)
         elif content.verdict == "blocked":
-            self._end(content.name, "Failed", content.reason, content.message)
-        elif content.into in self._failed:
-            self._fail_content(
-                content, "NeedFailed", f"{content.into}: {self._failed[content.into]}"
-            )
+            self._tally.end(content.name, "Failed", content.reason, content.message)
+        elif failure:
+            self._fail_content(content, "NeedFailed", f"{content.into}: {failure}")
         else:
             return True
         return False
 
     def _loaded(self, content: ContentEntry, how: str) -> None:
         self.on_done(content.name)
-        self._end(content.name, "Succeeded", how)
+        self._tally.end(content.name, "Succeeded", how)
 
     def _fail_content(self, content: ContentEntry, reason: str, message: str) -> None:
-        self._end(content.name, "Failed", reason, message)
-        with self._lock:
-            # A workload must not start on an empty volume and take it for a new one.
-            self._failed.setdefault(content.into, f"its content failed: {reason}")
-
-    def _end(self, item: str, result: OutcomeResult, reason: str, message: str = "") -> None:
-        line = " ".join(message.split())
-        with self._lock:
-            self._outcomes[item] = Outcome(
-                item=item, result=result, reason=reason, message=line[:256]
-            )
+        self._tally.fail_content(content.name, content.into, reason, message)
 
     def _fail(self, key: ObjectKey, reason: str, message: str) -> None:
-        if self.stop.is_set():
-            return
-        log.warning("object failed", object=str(key), reason=reason)
-        with self._lock:
-            self._failed[key] = reason
-        self._end(key.path, "Failed", reason, message)
-
-    def _result(self) -> Result:
-        outcomes = self._outcomes
-        if self._withdrawn:
-            for item in self._items():
-                if item not in outcomes:
-                    self._end(item, "Skipped", "Cancelled")
-            return Result("Cancelled", self._sorted(), "the request was withdrawn")
-        if self.stop.is_set():
-            return Result("Stopped", self._sorted(), "asked to stop")
-        for item in self._items():
-            if item not in outcomes:
-                self._end(item, "Failed", "NotReached")
-        results = {outcome.result for outcome in outcomes.values()}
-        if "Failed" not in results:
-            return Result("Succeeded", self._sorted())
-        failed = next(outcome for outcome in self._sorted() if outcome.result == "Failed")
-        message = f"{failed.item}: {failed.reason}: {failed.message}"[:256]
-        return Result("Partial" if "Succeeded" in results else "Failed", self._sorted(), message)
-
-    def _items(self) -> list[str]:
-        objects = [entry.target.path for entry in self.plan.entries]
-        return [*objects, *(content.name for content in self.plan.contents)]
-
-    def _sorted(self) -> tuple[Outcome, ...]:
-        order = {item: index for index, item in enumerate(self._items())}
-        return tuple(sorted(self._outcomes.values(), key=lambda o: order.get(o.item, len(order))))
+        self._tally.fail(key, reason, message)

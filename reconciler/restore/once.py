@@ -29,7 +29,7 @@ from reconciler.ledger.layout import RestoreKey
 from reconciler.ledger.ledger import Entry, Ledger, RestoreState
 from reconciler.restore.behind import ledger_lag
 from reconciler.restore.entry import Plan
-from reconciler.restore.execute import Bounds, Execution, Result
+from reconciler.restore.execute import Bounds, Execution
 from reconciler.restore.filling import PointContents
 from reconciler.restore.lease import (
     DURATION,
@@ -43,6 +43,7 @@ from reconciler.restore.lease import (
 from reconciler.restore.plan import build_plan
 from reconciler.restore.records import accepted_record, finished_record
 from reconciler.restore.request import FoundPoint, RestoreRequest, find_point
+from reconciler.restore.tally import Result
 from reconciler.store.port import Store
 
 ResultPhase = Literal["Succeeded", "Partial", "Failed", "Refused", "Cancelled", "Waiting"]

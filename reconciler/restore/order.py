@@ -1,10 +1,10 @@
 """The order in which objects are written back, and what an object needs before it can stand.
 
-Levels run one after the other; objects of one level are written side by side. Claims are filled between
-`CLAIMS` and `DATA_SERVICES`, the contents of data services between `DATA_SERVICES` and `WORKLOADS`. What
+Levels follow one another; objects of one level are written side by side. Claims are filled at `VOLUMES`, before
+anything that could mount them, and data services at `LOADS`, before all other workloads. What
 can turn away or change other writes (webhooks, aggregated APIs) comes after all of them, and what acts by itself
-when the workloads are Ready. `needs_of` names the objects
-without which one would be wrong; a failure spreads along it, and no further.
+when the workloads are Ready. `needs_of` names the objects without which one would be wrong: they come first
+whatever their level (`wiring`), a failure spreads along them, and no further.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from reconciler.objects import Manifest, ObjectKey, field, group_of, pod_spec_of
 
 
 class Level(IntEnum):
-    """The levels, first to last."""
+    """The levels, first to last; no object is of LETTING_GO, VOLUMES, LOADS or STANDING."""
 
     NAMESPACES = 0
     DEFINITIONS = 1
@@ -25,13 +25,17 @@ class Level(IntEnum):
     IDENTITIES = 3
     CONFIGURATION = 4
     CLAIMS = 5
-    SERVICES = 6
-    DATA_SERVICES = 7
-    WORKLOADS = 8
-    POLICIES = 9
-    CUSTOM = 10
-    GATES = 11
-    SELF_ACTING = 12
+    LETTING_GO = 6
+    VOLUMES = 7
+    SERVICES = 8
+    DATA_SERVICES = 9
+    LOADS = 10
+    WORKLOADS = 11
+    POLICIES = 12
+    CUSTOM = 13
+    GATES = 14
+    STANDING = 15
+    SELF_ACTING = 16
 
 
 WORKLOAD_KINDS = frozenset(
@@ -186,3 +190,15 @@ def owner_keys(reference: dict[str, Any], namespace: str) -> list[ObjectKey]:
     kind, name = reference.get("kind", ""), reference.get("name", "")
     keys = [ObjectKey(group, kind, namespace, name)] if namespace else []
     return [*keys, ObjectKey(group, kind, "", name)]
+
+
+def services_of(manifest: Manifest) -> Iterator[ObjectKey]:
+    """The Services that a definition, a webhook configuration or an APIService sends requests to."""
+    clients = [field(manifest, "spec", "conversion", "webhook", "clientConfig", default={})]
+    clients += [hook.get("clientConfig") or {} for hook in manifest.get("webhooks") or []]
+    if manifest.get("kind") == "APIService":
+        clients.append(field(manifest, "spec", default={}))
+    for client in clients:
+        service = client.get("service") or {}
+        if service.get("name"):
+            yield ObjectKey("", "Service", service.get("namespace", ""), service["name"])

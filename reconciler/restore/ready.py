@@ -9,23 +9,52 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
+
+import structlog
 
 from reconciler.objects import Manifest, field
 
+_SAYS_AFTER_S = 5.0
+_SAYS_EVERY_S = 30.0
 _FIRST_NAP_S = 0.05
 _LONGEST_NAP_S = 1.0
 
 
-def wait_for(check: Callable[[], str], *, timeout_s: float, stop: threading.Event) -> str:
-    """Ask `check` until it gives an empty text; give the last problem when time is up or work stops."""
-    deadline, nap_s = time.monotonic() + timeout_s, _FIRST_NAP_S
+log = structlog.get_logger(__name__)
+
+
+class Teller:
+    """Says what is waited for: not at once, and then from time to time."""
+
+    def __init__(self, what: str) -> None:
+        self._what, self._began, self._told = what, time.monotonic(), float("-inf")
+
+    def __call__(self, problem: str) -> None:
+        """Say it, when it is time to."""
+        now = time.monotonic()
+        if now - self._began >= _SAYS_AFTER_S and now - self._told >= _SAYS_EVERY_S:
+            self._told = now
+            waited_s = round(now - self._began)
+            log.info("restore waits", object=self._what, problem=problem, seconds=waited_s)
+
+
+def wait_for(
+    check: Callable[[], str], *, timeout_s: float, stop: threading.Event, what: str = ""
+) -> str:
+    """Ask `check` until it gives an empty text; give the last problem when time is up or work stops.
+
+    `what` is who is waited for: a long wait says so in the log.
+    """
+    deadline, nap_s, tell = time.monotonic() + timeout_s, _FIRST_NAP_S, Teller(what)
     while True:
         problem = check()
         left_s = deadline - time.monotonic()
         if not problem or left_s <= 0:
             return problem
+        if what:
+            tell(problem)
         if stop.wait(min(nap_s, left_s)):
             return problem
         nap_s = min(nap_s * 1.5, _LONGEST_NAP_S)
@@ -36,7 +65,7 @@ def definition_problem(definition: Manifest | None) -> str:
     if definition is None:
         return "it is gone"
     for wanted in ("NamesAccepted", "Established"):
-        condition = _condition(definition, wanted)
+        condition = condition_of(definition, wanted)
         if condition.get("status") != "True":
             return f"not {wanted}: {condition.get('message') or 'no word yet'}"[:200]
     return ""
@@ -106,17 +135,17 @@ def _daemon_problem(workload: Manifest) -> str:
 
 def _pod_problem(pod: Manifest) -> str:
     phase = field(pod, "status", "phase", default="Pending")
-    if phase == "Succeeded" or _condition(pod, "Ready").get("status") == "True":
+    if phase == "Succeeded" or condition_of(pod, "Ready").get("status") == "True":
         return ""
     return f"the pod is {phase}"
 
 
 def _job_problem(job: Manifest) -> str:
-    failed = _condition(job, "Failed")
+    failed = condition_of(job, "Failed")
     if failed.get("status") == "True":
         return f"the Job failed: {failed.get('message', '')}"[:200]
     is_suspended = bool(field(job, "spec", "suspend"))
-    if is_suspended or _condition(job, "Complete").get("status") == "True":
+    if is_suspended or condition_of(job, "Complete").get("status") == "True":
         return ""
     started = field(job, "status", "ready", default=0) or field(
         job, "status", "succeeded", default=0
@@ -135,42 +164,8 @@ _RULES: dict[str, Callable[[Manifest], str]] = {
 }
 
 
-def first_cause(pods: Iterable[Manifest]) -> str:
-    """Why pods are not Ready, as their status says it; empty when it does not."""
-    for pod in pods:
-        for name in ("initContainerStatuses", "containerStatuses"):
-            for status in field(pod, "status", name, default=[]):
-                for state in ("waiting", "terminated"):
-                    cause = field(status, "state", state, default={})
-                    if cause.get("reason") not in (None, "Completed", "ContainerCreating"):
-                        where = f"container {status.get('name')}"
-                        return f"{where}: {cause['reason']}: {cause.get('message', '')}"[:200]
-        unplaced = _condition(pod, "PodScheduled")
-        if unplaced.get("status") == "False":
-            return f"not scheduled: {unplaced.get('message', '')}"[:200]
-    return ""
-
-
-def event_cause(events: Iterable[Manifest], name: str) -> str:
-    """The newest warning about a workload or what it made: a quota, a mount, a webhook that says no."""
-    warnings = [
-        event
-        for event in events
-        if event.get("type") == "Warning"
-        and f"{field(event, 'involvedObject', 'name', default='')}-".startswith(f"{name}-")
-    ]
-    if not warnings:
-        return ""
-    newest = max(warnings, key=_seen_at)
-    return f"{newest.get('reason', '')}: {newest.get('message', '')}"[:200]
-
-
-def _seen_at(event: Manifest) -> str:
-    seen = event.get("lastTimestamp") or event.get("eventTime")
-    return str(seen or field(event, "metadata", "creationTimestamp", default=""))
-
-
-def _condition(manifest: Manifest, name: str) -> dict[str, Any]:
+def condition_of(manifest: Manifest, name: str) -> dict[str, Any]:
+    """A condition of an object by its type; empty when it has none such."""
     for condition in field(manifest, "status", "conditions", default=[]):
         if condition.get("type") == name:
             found: dict[str, Any] = condition

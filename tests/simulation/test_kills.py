@@ -142,14 +142,14 @@ def test_kill_during_retirement_and_prune(tmp_path, live_sandbox):
     world = make(tmp_path, live_sandbox, keep_last=1)
     impatient = tmp_path / "prune.yaml"
     impatient.write_text(world.config.read_text() + "prune: {minAge: 0s, grace: 0s}\n")
-    spent(world, impatient, 0)
     for number, at in enumerate(RETIREMENT, 1):
         age(world, number)
         run(world, at)
         world.run_pass()
         check(world, 1, only_live=True)
-    for number, at in enumerate(PRUNE, 10):
-        age(world, number)
+    for number, at in enumerate(PRUNE):
+        spent(world, impatient, 10 + 2 * number)
+        age(world, 11 + 2 * number)
         world.run_pass()
         run(world, at, verb="prune", config=impatient)
         check(world, 1, only_live=True)

@@ -8,7 +8,8 @@ import pytest
 from reconciler.clock import SteppedClock
 from reconciler.errors import RefusedError, UsageError
 from reconciler.kinds.request import Include
-from reconciler.restore.ready import event_cause, first_cause, wait_for, workload_problem
+from reconciler.restore.cause import event_cause, first_cause
+from reconciler.restore.ready import wait_for, workload_problem
 from reconciler.restore.request import NoSuchPointError, find_point
 from reconciler.restore.selection import Selection
 from reconciler.store.content import open_store

@@ -2,8 +2,10 @@
 
 An autoscaler counts pods, a CronJob starts Jobs. Both are written when everything else is there and the workloads are
 Ready (`order.Level.SELF_ACTING`): a CronJob that was absent counts its runs from the moment it is made, so a run
-that was due meanwhile is not caught up, and nothing has to be released afterwards, whatever dies in between. Jobs that
-were running when they were captured would do their work a second time: they are made again only when asked.
+that was due meanwhile is not caught up, and nothing has to be released afterwards, whatever dies in between. A live one
+that was suspended, or had another schedule, would catch up the run that it missed last as soon as it is as
+captured: it is told first that its runs up to now are done. Jobs that were running when they were captured would do
+their work a second time: they are made again only when asked.
 
 Source: https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ (missed schedules).
 """
@@ -11,9 +13,13 @@ Source: https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ (mi
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 
-from reconciler.objects import field
+from reconciler.clock import format_instant
+from reconciler.objects import Manifest, field
 from reconciler.restore.entry import Entry
+
+_TIMING = ("schedule", "timeZone", "suspend", "startingDeadlineSeconds")
 
 
 def without_running_job(entry: Entry) -> Entry:
@@ -28,3 +34,16 @@ def without_running_job(entry: Entry) -> Entry:
         message="it was running when it was captured, and would do its work from the start again",
         hint="set spec.runningJobs: true to run it",
     )
+
+
+def runs_done(entry: Entry, there: Manifest, *, now: datetime) -> Manifest | None:
+    """A merge patch of the status of a live CronJob, without which its update would start a run that was missed.
+
+    None when the update cannot start one: it stays suspended, or nothing of its timing changes.
+    """
+    if (entry.target.group, entry.target.kind) != ("batch", "CronJob"):
+        return None
+    wanted, live = (entry.desired or {}).get("spec") or {}, there.get("spec") or {}
+    if wanted.get("suspend") or all(wanted.get(name) == live.get(name) for name in _TIMING):
+        return None
+    return {"status": {"lastScheduleTime": format_instant(now)}}

@@ -15,11 +15,13 @@ from typing import Any
 
 import structlog
 
+from reconciler.clock import SystemClock
 from reconciler.cluster.port import (
     AlreadyExistsError,
     ApiError,
     Cluster,
     ConflictError,
+    ForbiddenError,
     NotFoundError,
     ResourceType,
 )
@@ -33,6 +35,7 @@ from reconciler.restore.entry import Entry
 from reconciler.restore.order import owner_keys
 from reconciler.restore.ownership import given_back
 from reconciler.restore.ready import wait_for
+from reconciler.restore.selfacting import runs_done
 
 ATTEMPTS = 5
 _NAP_S = 0.1
@@ -149,10 +152,29 @@ class Writer:
             raise DriftedError(
                 f"write {entry.target}: {drift}", hint="make a new plan and look at it"
             )
+        there, warning = self._hold_runs(entry, kind, there)
         sent = without_pending_owners(replacement_for(desired, there, is_scaled=entry.is_scaled))
         made = self._cluster.replace(kind, sent, manager=_creator(entry))
         message = self._give_back(entry, kind, made)
-        return Written(uid_of(there), "Updated", pending, message)
+        return Written(uid_of(there), "Updated", pending, warning or message)
+
+    def _hold_runs(self, entry: Entry, kind: ResourceType, there: Manifest) -> tuple[Manifest, str]:
+        """Tell a live CronJob that its runs are done, before it is released; gives it as it is then."""
+        body = runs_done(entry, there, now=SystemClock().now())
+        if body is None:
+            return there, ""
+        try:
+            held = self._cluster.patch(
+                kind,
+                entry.target.name,
+                {"metadata": {"uid": uid_of(there)}, **body},
+                namespace=entry.target.namespace,
+                manager=FIELD_MANAGER,
+                subresource="status",
+            )
+        except (ForbiddenError, NotFoundError) as error:
+            return there, f"a run that it missed may be caught up: {error.message}"[:256]
+        return held, ""
 
     def _delete(self, entry: Entry, kind: ResourceType, there: Manifest) -> bool:
         """Delete what is to be recreated; False when it is as captured already."""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from datetime import timedelta
+
+from reconciler.clock import SystemClock, format_instant
 from tests.cluster.outpost import until
 from tests.support.clusters import IMAGE
 
@@ -105,6 +109,42 @@ def test_schedules_and_autoscalers_come_last(outpost):
 
     job = "job/running"
     until(lambda: outpost.kubectl.get(job, "-n", namespace)["status"].get("active") == 1)
+
+
+def test_a_live_schedule_that_is_released_catches_up_nothing(outpost):
+    """Of two CronJobs that missed a run, the one that a person releases starts it, and the restored one does not."""
+    namespace = f"missed-{outpost.mark}"
+    outpost.settle(namespace)
+    now = SystemClock().now()
+    # The next run is most of an hour away, the last one a moment ago.
+    schedule = f"{(now - timedelta(minutes=3)).minute} * * * *"
+    spec = {"schedule": schedule, "jobTemplate": {"spec": job_spec("true")}}
+    for name in ("restored", "by-hand"):
+        cron = {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": name}}
+        outpost.kubectl.create([{**cron, "spec": spec}], "-n", namespace)
+    outpost.capture()
+    earlier = format_instant(now - timedelta(minutes=30))
+    for name in ("restored", "by-hand"):
+        where = ("patch", "cronjob", name, "-n", namespace, "--type=merge", "-p")
+        outpost.kubectl(*where, json.dumps({"spec": {"suspend": True}}))
+        ran = {"status": {"lastScheduleTime": earlier}}
+        outpost.kubectl(*where, json.dumps(ran), "--subresource=status")
+
+    include = {"objects": [{"kinds": ["CronJob"], "names": ["restored"]}]}
+    outpost.restore(namespace, onConflict="update", include=include)
+    outpost.kubectl(
+        *("patch", "cronjob", "by-hand", "-n", namespace, "--type=merge", "-p"),
+        json.dumps({"spec": {"suspend": False}}),
+    )
+
+    def owners():
+        jobs = outpost.kubectl.get("jobs", "-n", namespace)["items"]
+        return {job["metadata"]["ownerReferences"][0]["name"] for job in jobs}
+
+    until(lambda: "by-hand" in owners())
+    assert owners() == {"by-hand"}
+    live = outpost.kubectl.get("cronjob", "restored", "-n", namespace)
+    assert live["spec"]["suspend"] is False
 
 
 def test_the_first_cause_is_named(outpost):

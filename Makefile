@@ -43,7 +43,7 @@ cluster-down: install-dev          ## take it away again
 	$(BIN)/python -m tests.cluster.node down
 
 test-cluster: install-dev          ## the tests that need a real cluster, on two nodes and a second cluster
-	$(BIN)/python -m tests.cluster.node run --nodes 2 --clusters 2 -- $(BIN)/python -m pytest $(CLUSTER_TESTS)
+	$(BIN)/python -m tests.cluster.node run --nodes 2 --clusters 2 -- $(BIN)/python -m pytest --durations=15 $(CLUSTER_TESTS)
 
 static: install-dev                ## format, lint, types, import contracts, tidy
 	$(BIN)/ruff format --check .

@@ -6,6 +6,7 @@ from tests.cluster.applications.extremes import DOUBLED, HEAVY, LONG, THOUSAND
 from tests.cluster.applications.jobs import SCHEDULED
 from tests.cluster.applications.limits import LIMITED, RESTRICTED
 from tests.cluster.applications.objects import IMMUTABLE, OWNED
+from tests.cluster.applications.operator import OPERATED
 from tests.cluster.applications.policies import AUTOSCALED, FENCED, GUARDED
 from tests.cluster.applications.services import BY_HAND_SERVED, GENERATED, PORTS, SERVING
 from tests.cluster.applications.shop import SHOP
@@ -35,4 +36,5 @@ ALL = (
     DOUBLED,
     CERTIFIED,
     ROUTED,
+    OPERATED,
 )

@@ -34,7 +34,7 @@ NODE_PARTS = ("kubernetes", "etcd", "coredns", "pause")
 FETCHED_PARTS = ("definitions",)
 """Parts of which nothing is built: files of their modules are read (`module_folders`)."""
 ALL_PARTS = tuple(sorted({path.parent.name for path in PARTS.glob("*/go.mod")} - {*FETCHED_PARTS}))
-IN_IMAGES = ("pause",)
+IN_IMAGES = ("operator", "pause")
 """Parts that run in containers, where no C library may be."""
 MISSING = "Go is not installed: the test cluster is built with it (https://go.dev/doc/install)"
 

@@ -51,6 +51,10 @@ def _fill_pause(folder: Path) -> None:
     shutil.copy(program("pause"), folder / "pause")
 
 
+def _fill_operator(folder: Path) -> None:
+    shutil.copy(program("operator"), folder / "operator")
+
+
 def _fill_busybox(folder: Path) -> None:
     busybox = shutil.which("busybox")
     if not busybox:
@@ -95,6 +99,13 @@ def _fill_postgresql(folder: Path) -> None:
 
 IMAGES: tuple[Image, ...] = (
     Image("pause:1", _fill_pause, ("1",), entrypoint=("/pause",), user="65535:65535"),
+    Image(
+        "operator:1",
+        _fill_operator,
+        (program("operator").name,),
+        entrypoint=("/operator",),
+        user="65532:65532",
+    ),
     Image("busybox:1.35", _fill_busybox, ("1",), environment=("PATH=/bin",)),
     Image(
         "postgresql:15",

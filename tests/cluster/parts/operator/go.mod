@@ -1,0 +1,3 @@
+module reconciler.example/operator
+
+go 1.26.0

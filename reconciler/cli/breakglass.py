@@ -68,6 +68,7 @@ def break_glass_run(
         UsageError: location or reason are missing, or a transform set is asked for (those live in Git).
     """
     from reconciler.cli.plantext import summary
+    from reconciler.cli.progress import restoring
     from reconciler.daemon.daemon import stop_on_signals
     from reconciler.daemon.restores import runner_settings
     from reconciler.restore.glass import run_break_glass
@@ -82,12 +83,12 @@ def break_glass_run(
     )
     journal = parts.journal
     journal.parent.mkdir(parents=True, exist_ok=True)
-    with stop_on_signals() as stop:
+    with restoring() as watch, stop_on_signals() as stop:
         plan, result = run_break_glass(
             request,
             stores=lambda _request: [(url, store)],
             cluster=parts.connect(),
-            settings=runner_settings(parts.settings),
+            settings=runner_settings(parts.settings, watch=watch),
             clock=parts.clock,
             journal=journal,
             stop=stop,

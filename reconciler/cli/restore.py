@@ -303,7 +303,7 @@ def _used(parts: Parts, request: RestoreRequest) -> list[str]:
     return [f"{used}; raise spec.attempt"] if known.spec.stage == "finished" else []
 
 
-def _runner(parts: Parts) -> RestoreRunner:
+def _runner(parts: Parts, **how: Any) -> RestoreRunner:
     from reconciler.daemon.restores import runner
 
     return runner(
@@ -313,15 +313,16 @@ def _runner(parts: Parts) -> RestoreRunner:
         ledger=parts.ledger,
         locations=parts.locations,
         clock=parts.clock,
+        **how,
     )
 
 
 def _run(parts: Parts, request: RestoreRequest) -> RestoreResult | None:
+    from reconciler.cli.progress import restoring
     from reconciler.daemon.daemon import stop_on_signals
 
-    restores = _runner(parts)
-    with stop_on_signals() as stop:
-        results = restores.step([request], stop=stop)
+    with restoring() as watch, stop_on_signals() as stop:
+        results = _runner(parts, watch=watch).step([request], stop=stop)
     if not results and stop.is_set():
         raise RefusedError(
             "restore run: stopped before it was accepted",

@@ -18,8 +18,10 @@ from reconciler.daemon.settings import Settings
 from reconciler.errors import ReconcilerError
 from reconciler.ledger.layout import RestoreKey
 from reconciler.ledger.ledger import Ledger
+from reconciler.restore.attempt import RunnerSettings
 from reconciler.restore.execute import Bounds
-from reconciler.restore.once import RestoreResult, RestoreRunner, RunnerSettings, key_of
+from reconciler.restore.once import RestoreResult, RestoreRunner, key_of
+from reconciler.restore.progress import Watch, watched_by_nobody
 from reconciler.restore.request import RestoreRequest
 from reconciler.store.port import Store
 
@@ -115,6 +117,7 @@ def runner(
     locations: Locations,
     clock: Clock,
     is_wanted: Callable[[RestoreRequest], bool] = lambda _: True,
+    watch: Watch = watched_by_nobody,
 ) -> RestoreRunner:
     """The runner for this cluster."""
     return RestoreRunner(
@@ -122,13 +125,13 @@ def runner(
         cluster=cluster,
         stores=lambda _request: stores_of(desired, locations),
         closed=lambda: locations.closed(desired.locations),
-        settings=runner_settings(settings),
+        settings=runner_settings(settings, watch=watch),
         clock=clock,
         is_wanted=is_wanted,
     )
 
 
-def runner_settings(settings: Settings) -> RunnerSettings:
+def runner_settings(settings: Settings, *, watch: Watch = watched_by_nobody) -> RunnerSettings:
     """What the runner takes from the operator's configuration."""
     return RunnerSettings(
         cluster=settings.cluster.name,
@@ -137,6 +140,7 @@ def runner_settings(settings: Settings) -> RunnerSettings:
         helper_image=settings.helper_image,
         at_once=settings.concurrency,
         bounds=Bounds(ready_s=settings.ready_timeout.total_seconds()),
+        watch=watch,
     )
 
 

@@ -26,6 +26,7 @@ from reconciler.restore.contents import early_deletions
 from reconciler.restore.entry import WRITES, ContentEntry, Entry, Plan
 from reconciler.restore.filling import Contents
 from reconciler.restore.order import claims_of, is_workload
+from reconciler.restore.progress import Progress, Waits, Watch, watched_by_nobody
 from reconciler.restore.ready import (
     claim_problem,
     definition_problem,
@@ -75,10 +76,13 @@ class Execution:
     on_done: Callable[[str], None] = lambda _: None
     """Told the name of each content that is loaded, before anything that needs it is written."""
     bounds: Bounds = field(default_factory=Bounds)
+    watch: Watch = watched_by_nobody
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
-        self._tally = Tally(self.plan, stop=self.stop)
+        self._telling = threading.Lock()
+        self._waits = Waits(self._tell)
+        self._tally = Tally(self.plan, stop=self.stop, changed=self._tell)
         self._withdrawn = False
         self._uids: dict[ObjectKey, str] = {
             entry.target: entry.live_uid
@@ -129,6 +133,11 @@ class Execution:
             self._await_claim(entry)
         else:
             self._await_definition(entry)
+
+    def _tell(self) -> None:
+        with self._telling:  # so that what is told never goes back
+            done, total = self._tally.counts
+            self.watch(Progress(done, total, self._waits.lines()))
 
     def _is_halted(self) -> bool:
         if not self._withdrawn and not self.is_wanted():
@@ -202,6 +211,7 @@ class Execution:
             timeout_s=self.bounds.ready_s,
             stop=self.stop,
             what=str(entry.target),
+            hear=self._waits,
         )
         if problem and not self.stop.is_set():
             log.warning("went on without it", object=str(entry.target), problem=problem)
@@ -237,6 +247,7 @@ class Execution:
             timeout_s=self.bounds.claims_s,
             stop=self.stop,
             what=str(entry.target),
+            hear=self._waits,
         )
         if problem:
             self._fail(entry.target, "NotBound", problem)
@@ -273,6 +284,7 @@ class Execution:
                 relapse_s=self.bounds.relapse_s,
             ),
             stop=self.stop,
+            hear=self._waits,
         )
         if self.stop.is_set():
             return
@@ -301,7 +313,11 @@ class Execution:
         if not self._is_due(content):
             return
         problem = wait_for(
-            lambda: self._users_of(content.into), timeout_s=self._letting_go_s(), stop=self.stop
+            lambda: self._users_of(content.into),
+            timeout_s=self._letting_go_s(),
+            stop=self.stop,
+            what=str(content.into),
+            hear=self._waits,
         )
         if problem:
             self._fail_content(content, "VolumeInUse", problem)
@@ -340,6 +356,7 @@ class Execution:
             timeout_s=self.bounds.ready_s,
             stop=self.stop,
             what=str(into),
+            hear=self._waits,
         )
         try:
             workload = self._live(into)

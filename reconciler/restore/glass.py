@@ -18,9 +18,10 @@ from reconciler.cluster.port import Cluster
 from reconciler.errors import RefusedError, TerminalError
 from reconciler.kinds.record import RestoreRecord
 from reconciler.objects import canonical
+from reconciler.restore.attempt import RunnerSettings, carry_out
 from reconciler.restore.entry import Plan
 from reconciler.restore.lease import AttemptLease, LeaseSettings, hold
-from reconciler.restore.once import RunnerSettings, Stores, carry_out
+from reconciler.restore.once import Stores
 from reconciler.restore.plan import build_plan
 from reconciler.restore.records import accepted_record, finished_record
 from reconciler.restore.request import FoundPoint, RestoreRequest, find_point

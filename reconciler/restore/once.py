@@ -14,8 +14,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import dataclass
 from typing import Literal
 
 import structlog
@@ -27,18 +26,14 @@ from reconciler.kinds.record import Outcome, RestoreRecord
 from reconciler.ledger.consumed import refuse_superseded
 from reconciler.ledger.layout import RestoreKey
 from reconciler.ledger.ledger import Entry, Ledger, RestoreState
+from reconciler.restore.attempt import RunnerSettings, carry_out
 from reconciler.restore.behind import ledger_lag
 from reconciler.restore.entry import Plan
-from reconciler.restore.execute import Bounds, Execution
-from reconciler.restore.filling import PointContents
 from reconciler.restore.lease import (
-    DURATION,
     AttemptLease,
     LeaseHeldError,
-    LeaseLostError,
     LeaseSettings,
     hold,
-    renewed,
 )
 from reconciler.restore.plan import build_plan
 from reconciler.restore.records import accepted_record, finished_record
@@ -55,22 +50,6 @@ log = structlog.get_logger(__name__)
 
 class NotAllowedError(RefusedError):
     """A guard keeps a request from being accepted."""
-
-
-@dataclass(frozen=True)
-class RunnerSettings:
-    """How restores are run on this cluster."""
-
-    cluster: str
-    """What the operator calls the cluster."""
-    holder: str
-    """Who we are, different for each process."""
-    lease_namespace: str
-    helper_image: str
-    at_once: int = 4
-    """How many namespaces are restored into side by side."""
-    lease_duration: timedelta = DURATION
-    bounds: Bounds = field(default_factory=Bounds)
 
 
 @dataclass(frozen=True)
@@ -440,45 +419,6 @@ def check_request(request: RestoreRequest) -> None:
             hint="grants are not supported by this version; ask the platform's repository for it",
             reason="NeedsGrant",
         )
-
-
-def carry_out(
-    plan: Plan,
-    *,
-    found: FoundPoint,
-    cluster: Cluster,
-    discovery: Discovery,
-    settings: RunnerSettings,
-    lease: AttemptLease,
-    clock: Clock,
-    stop: threading.Event,
-    is_wanted: Callable[[], bool] = lambda: True,
-) -> Result:
-    """Carry out a plan under a Lease, which is renewed as long as it takes."""
-    contents = PointContents(
-        found, cluster=cluster, discovery=discovery, image=settings.helper_image, clock=clock
-    )
-    every_s = settings.lease_duration.total_seconds() / 3
-    with renewed(lease, every_s=every_s, stop=stop) as halt:
-
-        def note(content: str) -> None:
-            try:
-                lease.note(content)
-            except LeaseLostError:
-                halt.set()
-                raise
-
-        return Execution(
-            plan=plan,
-            cluster=cluster,
-            discovery=discovery,
-            contents=contents,
-            stop=halt,
-            is_wanted=is_wanted,
-            done=lease.done,
-            on_done=note,
-            bounds=settings.bounds,
-        ).run()
 
 
 def _identity(request: RestoreRequest) -> tuple[str, str, str, int]:

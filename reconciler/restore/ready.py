@@ -12,52 +12,45 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import structlog
-
 from reconciler.objects import Manifest, field
 
-_SAYS_AFTER_S = 5.0
-_SAYS_EVERY_S = 30.0
 _FIRST_NAP_S = 0.05
 _LONGEST_NAP_S = 1.0
 
 
-log = structlog.get_logger(__name__)
+Hear = Callable[[str, str], None]
+"""Is told who is waited for and what is lacking, empty at the end."""
 
 
-class Teller:
-    """Says what is waited for: not at once, and then from time to time."""
-
-    def __init__(self, what: str) -> None:
-        self._what, self._began, self._told = what, time.monotonic(), float("-inf")
-
-    def __call__(self, problem: str) -> None:
-        """Say it, when it is time to."""
-        now = time.monotonic()
-        if now - self._began >= _SAYS_AFTER_S and now - self._told >= _SAYS_EVERY_S:
-            self._told = now
-            waited_s = round(now - self._began)
-            log.info("restore waits", object=self._what, problem=problem, seconds=waited_s)
+def _heard_by_nobody(_what: str, _problem: str) -> None:
+    """Nobody asks."""
 
 
 def wait_for(
-    check: Callable[[], str], *, timeout_s: float, stop: threading.Event, what: str = ""
+    check: Callable[[], str],
+    *,
+    timeout_s: float,
+    stop: threading.Event,
+    what: str = "",
+    hear: Hear = _heard_by_nobody,
 ) -> str:
     """Ask `check` until it gives an empty text; give the last problem when time is up or work stops.
 
-    `what` is who is waited for: a long wait says so in the log.
+    `what` is who is waited for; `hear` is told each problem, and an empty one at the end.
     """
-    deadline, nap_s, tell = time.monotonic() + timeout_s, _FIRST_NAP_S, Teller(what)
-    while True:
-        problem = check()
-        left_s = deadline - time.monotonic()
-        if not problem or left_s <= 0:
-            return problem
-        if what:
-            tell(problem)
-        if stop.wait(min(nap_s, left_s)):
-            return problem
-        nap_s = min(nap_s * 1.5, _LONGEST_NAP_S)
+    deadline, nap_s = time.monotonic() + timeout_s, _FIRST_NAP_S
+    try:
+        while True:
+            problem = check()
+            left_s = deadline - time.monotonic()
+            if not problem or left_s <= 0:
+                return problem
+            hear(what, problem)
+            if stop.wait(min(nap_s, left_s)):
+                return problem
+            nap_s = min(nap_s * 1.5, _LONGEST_NAP_S)
+    finally:
+        hear(what, "")
 
 
 def definition_problem(definition: Manifest | None) -> str:

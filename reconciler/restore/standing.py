@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from reconciler.cluster.port import Cluster, ResourceType
 from reconciler.errors import ReconcilerError
 from reconciler.objects import Manifest, ObjectKey, name_of, namespace_of
-from reconciler.restore.ready import Teller, has_readiness, workload_problem
+from reconciler.restore.ready import Hear, has_readiness, workload_problem
 
 _FIRST_NAP_S = 0.05
 _LONGEST_NAP_S = 1.0
@@ -61,6 +61,7 @@ def await_standing(
     kind_of: Callable[[ObjectKey], ResourceType],
     patience: Patience,
     stop: threading.Event,
+    hear: Hear = lambda _what, _problem: None,
 ) -> dict[ObjectKey, str]:
     """Wait for all of them; what is left of each that does not stand. Empty problems are left out.
 
@@ -70,19 +71,20 @@ def await_standing(
         kind_of: finds the served type of a key; its errors are problems of that workload.
         patience: the bounds.
         stop: ends the wait early; what was seen last is given.
+        hear: told who is not Ready and why, and an empty problem at the end of each wait.
     """
     began = time.monotonic()
     waits = {key: _Wait(began + patience.ready_s) for key in workloads if has_readiness(key.kind)}
-    pending, nap_s, tell = dict(waits), _FIRST_NAP_S, Teller("workloads")
+    pending, nap_s = dict(waits), _FIRST_NAP_S
     while pending:
         problems = _look(pending, cluster=cluster, kind_of=kind_of)
         now = time.monotonic()
         for key, problem in problems.items():
             if pending[key].judge(problem, now=now, patience=patience):
                 del pending[key]
-        unready = [f"{key}: {waits[key].problem}" for key in pending if waits[key].problem]
-        if unready:
-            tell(f"{len(unready)} not Ready: {'; '.join(unready[:3])}")
+                hear(str(key), "")
+            else:
+                hear(str(key), problem)
         if pending and stop.wait(nap_s):
             break
         nap_s = min(nap_s * 1.5, _LONGEST_NAP_S)

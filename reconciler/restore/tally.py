@@ -6,6 +6,7 @@ What failed is also kept by key, because a failure spreads to what needs the obj
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -35,10 +36,13 @@ class Result:
 class Tally:
     """The outcomes of one run of a plan. Safe to use from several threads."""
 
-    def __init__(self, plan: Plan, *, stop: threading.Event) -> None:
+    def __init__(
+        self, plan: Plan, *, stop: threading.Event, changed: Callable[[], None] = lambda: None
+    ) -> None:
         objects = [entry.target.path for entry in plan.entries]
         self._items = [*objects, *(content.name for content in plan.contents)]
         self._stop = stop
+        self._changed = changed
         self._lock = threading.Lock()
         self._outcomes: dict[str, Outcome] = {}
         self._failed: dict[ObjectKey, str] = {}
@@ -48,6 +52,12 @@ class Tally:
         line = " ".join(message.split())[:_MESSAGE_CHARACTERS]
         with self._lock:
             self._outcomes[item] = Outcome(item=item, result=result, reason=reason, message=line)
+        self._changed()
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many items ended, and how many there are."""
+        return len(self._outcomes), len(self._items)
 
     def fail(self, key: ObjectKey, reason: str, message: str) -> None:
         """An object failed. Once work stops nothing is a failure: it was not tried to the end."""

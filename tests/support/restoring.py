@@ -11,8 +11,9 @@ from pathlib import Path
 from reconciler.clock import SystemClock
 from reconciler.cluster.kubernetes import connect
 from reconciler.ledger.ledger import Ledger
+from reconciler.restore.attempt import RunnerSettings
 from reconciler.restore.execute import Bounds
-from reconciler.restore.once import RestoreRunner, RunnerSettings
+from reconciler.restore.once import RestoreRunner
 from reconciler.store.content import open_store
 from reconciler.store.directory import DirectoryStorage
 from tests.support.rescue import IMAGE, request

@@ -81,6 +81,19 @@ def test_a_deleted_namespace_comes_back_as_it_was(shop):
     assert again.refusals == ()
 
 
+def test_progress_counts_everything_once(shop):
+    """Whoever looks on sees it grow to the whole, and nothing is waited for at the end."""
+    shop.delete_namespace()
+    seen = []
+
+    plan = shop.plan(request())
+    shop.execution(request(), plan, watch=seen.append).run()
+
+    assert [one.done for one in seen] == sorted(one.done for one in seen)
+    assert {one.total for one in seen} == {len(plan.entries)}
+    assert (seen[-1].done, seen[-1].waits) == (len(plan.entries), ())
+
+
 def test_update_makes_an_object_as_it_was_captured(shop):
     """Changed values change back, added keys and labels go, uid and allocated addresses stay."""
     town = shop.town

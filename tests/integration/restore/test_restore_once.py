@@ -15,9 +15,10 @@ from reconciler.kinds.record import RestorePoint
 from reconciler.kinds.transformset import TransformSet
 from reconciler.ledger.ledger import Entry, Ledger
 from reconciler.objects import field
+from reconciler.restore.attempt import RunnerSettings
 from reconciler.restore.glass import read_journal, run_break_glass
 from reconciler.restore.lease import name_of_lease
-from reconciler.restore.once import RestoreRunner, RunnerSettings
+from reconciler.restore.once import RestoreRunner
 from tests.support.rescue import BOUNDS, IMAGE, NOW, SLOT, Dying, Killed, request
 from tests.support.seen import manifest
 

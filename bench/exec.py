@@ -1,8 +1,8 @@
 """Streams out of a pod and into one on real Kubernetes, beside `kubectl exec`, turn by turn.
 
 Ours proves what arrived (a digest and a count from the far side); kubectl's is the bare stream. `make bench-exec`
-starts a test node for it. Aim: at least 100 MB/s out of a pod. Here everything shares the machine's cores: the server, the
-kubelet, both ends and the digests.
+starts a test node for it. Aim: at least 100 MB/s out of a pod. Here everything shares the machine's cores: the server,
+the kubelet, both ends and the digests.
 """
 
 from __future__ import annotations

@@ -77,6 +77,7 @@ class Execution:
     """Told the name of each content that is loaded, before anything that needs it is written."""
     bounds: Bounds = field(default_factory=Bounds)
     watch: Watch = watched_by_nobody
+    """Told how far it is and what it waits for, whenever that changes."""
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
@@ -234,7 +235,11 @@ class Execution:
             return ""
 
         problem = wait_for(
-            check, timeout_s=self.bounds.definitions_s, stop=self.stop, what=str(entry.target)
+            check,
+            timeout_s=self.bounds.definitions_s,
+            stop=self.stop,
+            what=str(entry.target),
+            hear=self._waits,
         )
         if problem:
             self._fail(entry.target, "NotEstablished", problem)

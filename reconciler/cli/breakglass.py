@@ -172,6 +172,7 @@ def _request(
             **({"include": {"contents": list(contents)}} if contents else {}),
             "onConflict": options.get("on_conflict") or "fail",
             "recreate": list(options.get("recreate") or ()),
+            "pause": list(options.get("pause") or ()),
         },
         verb="restore run",
     )

@@ -149,6 +149,21 @@ def _free_space(name: str, url: str) -> Iterator[Check]:
         )
 
 
+def _held_back(parts: Parts) -> Iterator[Check]:
+    """What restores hold back: of one that goes on it is in order, of one that died it is left over."""
+    from reconciler.restore.pausing import held_back
+
+    cluster = parts.connect()
+    for one in held_back(cluster, cluster.discover()):
+        how = "suspended" if one.key.kind == "CronJob" else "scaled to 0"
+        yield Check(
+            "held back",
+            "warning",
+            f"{one.key} is {how} by restore {one.mark.restore}",
+            f"that restore releases it at its end, or when it is resumed; by hand: {one.command}",
+        )
+
+
 def _cluster(parts: Parts) -> Iterator[Check]:
     from reconciler.cluster.claimpod import list_leftover_pods
     from reconciler.cluster.permissions import RULES, check_permissions
@@ -171,6 +186,7 @@ def _cluster(parts: Parts) -> Iterator[Check]:
         )
     else:
         yield Check("permissions", "ok")
+    yield from _held_back(parts)
     for pod in list_leftover_pods(cluster, discovery):
         yield Check(
             "leftover", "warning", f"pod {pod} of an interrupted run", "the next restore removes it"

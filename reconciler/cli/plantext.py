@@ -45,6 +45,7 @@ def plan_text(plan: Plan, *, details: bool = False) -> str:
     for content in plan.contents:
         lines.extend(_content(content))
     lines.extend(_extras(plan, details=details))
+    lines.extend(_pauses(plan, details=details))
     lines.extend(f"warning: {warning}" for warning in plan.warnings)
     lines.extend(click.style(f"refused: {refusal}", fg="red") for refusal in plan.refusals)
     lines.append(summary(plan))
@@ -77,6 +78,19 @@ def _extras(plan: Plan, *, details: bool) -> list[str]:
     if len(plan.extras) > len(shown):
         hidden = len(plan.extras) - len(shown)
         lines.append(f"  ? … and {hidden} more extra objects (--details shows all)")
+    return lines
+
+
+def _pauses(plan: Plan, *, details: bool) -> list[str]:
+    shown = plan.pauses if details else plan.pauses[:_NAMES]
+    lines = [
+        f"  ‖ pause     {pause.key} is {pause.how} while the restore goes on"
+        + (f"; {pause.note}" if pause.note else "")
+        for pause in shown
+    ]
+    if len(plan.pauses) > len(shown):
+        hidden = len(plan.pauses) - len(shown)
+        lines.append(f"  ‖ … and {hidden} more are held back (--details shows all)")
     return lines
 
 

@@ -66,7 +66,10 @@ def request_of_file(parts: Parts, path: Path, *, source: str | None = None) -> R
         )
     desired = parts.desired()
     name = _source_of(parts, path, restore, desired=desired, given=source)
-    return request_of(Requested(source=name, revision="", restore=restore), desired)
+    entry = next(one for one in parts.settings.sources if one.name == name)
+    confined = tuple(entry.namespaces or ())
+    requested = Requested(source=name, revision="", restore=restore, namespaces=confined)
+    return request_of(requested, desired)
 
 
 def _source_of(
@@ -174,5 +177,6 @@ def spec_of_point(
         **({"include": {"contents": list(options["contents"])}} if options.get("contents") else {}),
         "onConflict": options.get("on_conflict") or "fail",
         **({"recreate": list(options["recreate"])} if options.get("recreate") else {}),
+        **({"pause": list(options["pause"])} if options.get("pause") else {}),
         "transforms": list(options.get("transforms") or ()),
     }

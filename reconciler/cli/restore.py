@@ -32,6 +32,28 @@ def read_target(_ctx: click.Context, _param: click.Parameter, value: str | None)
     return value
 
 
+def read_paused(
+    _ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]
+) -> list[dict[str, str]]:
+    """Read `--pause`.
+
+    Raises:
+        UsageError: it names no Deployment or StatefulSet with its namespace.
+    """
+    found = []
+    for value in values:
+        kind, _, place = value.partition("/")
+        namespace, _, name = place.partition("/")
+        kinds = {one.lower(): one for one in ("Deployment", "StatefulSet")}
+        known = kinds.get(kind.lower().removesuffix(".apps"))
+        if known is None or not namespace or not name or "/" in name:
+            raise UsageError(
+                f"read --pause {value}: expected Deployment/NAMESPACE/NAME or StatefulSet/NAMESPACE/NAME"
+            )
+        found.append({"kind": known, "namespace": namespace, "name": name})
+    return found
+
+
 def request_options(function: Any) -> Any:
     """Options that make a request of a POINT."""
     for option in reversed(
@@ -58,6 +80,13 @@ def request_options(function: Any) -> Any:
                 multiple=True,
                 metavar="KIND[.GROUP]/NAME",
                 help="Delete this object and create it again if it differs, with all that goes with it; repeatable.",
+            ),
+            click.option(
+                "--pause",
+                multiple=True,
+                metavar="KIND/NAMESPACE/NAME",
+                callback=read_paused,
+                help="Scale this Deployment or StatefulSet to zero while the restore goes on; repeatable.",
             ),
             click.option(
                 "--transform", "transforms", multiple=True, help="A TransformSet; repeatable."

@@ -34,6 +34,8 @@ class Requested:
     source: str
     revision: str
     restore: Restore
+    namespaces: tuple[str, ...] = ()
+    """Those that the source is confined to; empty for a platform source."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,12 @@ def desire(adoptions: Iterable[Adoption], *, cluster: str) -> Desired:
         clusters=_of(Cluster, entries),
         holds=tuple(hold for hold in _of(Hold, entries) if hold.spec.cluster in (None, cluster)),
         restores=tuple(
-            Requested(source=adoption.settings.name, revision=ref.revision, restore=kind)
+            Requested(
+                source=adoption.settings.name,
+                revision=ref.revision,
+                restore=kind,
+                namespaces=adoption.settings.namespaces or (),
+            )
             for adoption, kind, ref in entries
             if isinstance(kind, Restore) and kind.spec.cluster == cluster
         ),

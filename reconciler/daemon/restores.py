@@ -67,6 +67,7 @@ def request_of(requested: Requested, desired: Desired) -> RestoreRequest:
         spec=restore.spec,
         revision=requested.revision,
         transforms=tuple(known[name] for name in restore.spec.transforms if name in known),
+        namespaces=requested.namespaces,
     )
 
 

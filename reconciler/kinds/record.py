@@ -33,7 +33,8 @@ class Outcome(Model):
     """How it ended for one object, volume or data service."""
 
     item: str
-    """`group/Kind/namespace/name` of an object, `volume/<claim>`, `content/<artifact>`, `kind/<plural.group>`."""
+    """`group/Kind/namespace/name` of an object, `volume/<claim>`, `content/<artifact>`, `kind/<plural.group>`,
+    `pause/<object>` of something that a restore held back."""
     result: Literal["Succeeded", "Skipped", "Failed"]
     """`Skipped` is by intent and does not make a capture partial; `Failed` does."""
     reason: str
@@ -186,6 +187,15 @@ class CaptureFailure(Kind):
     """What happened."""
 
 
+class PausedObject(Model):
+    """Something that stands still while a restore goes on."""
+
+    object: str
+    """`group/Kind/namespace/name`."""
+    replicas: int | None = None
+    """How many replicas it had; absent for a CronJob, which is suspended."""
+
+
 class RestoreRecordSpec(Model):
     """A Restore that was accepted, or how it ended."""
 
@@ -233,6 +243,8 @@ class RestoreRecordSpec(Model):
     """One line."""
     plan: list[dict[str, Any]] = Field(default_factory=list)
     """For `mode: Plan`, the entries (at most 500): object, verdict, reason, changed fields."""
+    pauses: list[PausedObject] = Field(default_factory=list)
+    """What is held back while it goes on, at most 100: workloads with their replicas, then CronJobs."""
     break_glass: bool = False
     """Run without Git."""
 

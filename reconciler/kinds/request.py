@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from reconciler.clock import parse_instant
-from reconciler.kinds.model import DNS_LABEL, Instant, Kind, Model, Name, Planned, agreement
+from reconciler.kinds.model import DNS_LABEL, Instant, Kind, Model, Name, agreement
 from reconciler.kinds.policy import ObjectRule
 
 Reason = Annotated[str, Field(min_length=1, max_length=500)]
@@ -95,6 +95,19 @@ class Limits(Model):
     """Objects deleted: those recreated, and everything that goes with them, such as pods."""
 
 
+class PausedWorkload(Model):
+    """A workload outside of what is restored, such as an operator that would write into it."""
+
+    kind: Literal["Deployment", "StatefulSet"]
+    """What it is."""
+    namespace: Annotated[str, Field(max_length=63, pattern=DNS_LABEL)]
+    """Its namespace; in a tenant's request one that its source is confined to."""
+    name: Annotated[
+        str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+    ]
+    """Its name."""
+
+
 class RestoreSpec(Model):
     """A request that acts exactly once for each value of `attempt`."""
 
@@ -130,7 +143,9 @@ class RestoreSpec(Model):
     """The most that may happen to live objects."""
     plan_digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     """The digest of a reviewed plan; what has drifted since is blocked."""
-    pause: Planned
+    pause: list[PausedWorkload] = Field(default_factory=list, max_length=20)
+    """Workloads of the target that are scaled to zero before anything is written, and get their replicas back at the
+    end, however it ends. CronJobs of the application are suspended for that time without being named."""
 
 
 class Restore(Kind):

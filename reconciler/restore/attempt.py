@@ -68,6 +68,7 @@ def carry_out(
             discovery=discovery,
             contents=contents,
             stop=halt,
+            restore=lease.title,
             is_wanted=is_wanted,
             done=lease.done,
             on_done=note,

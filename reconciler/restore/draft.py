@@ -13,6 +13,7 @@ from typing import Any
 from reconciler.cluster.port import Discovery, ResourceType
 from reconciler.objects import Manifest, ObjectKey, owners_of, version_of
 from reconciler.restore.live import Live
+from reconciler.restore.mark import unmarked
 from reconciler.restore.order import owner_keys
 from reconciler.restore.selection import Selection
 from reconciler.restore.strip import refusal_of, strip
@@ -75,7 +76,8 @@ def _transform(key: ObjectKey, captured: Manifest, transforms: Pipeline) -> Draf
     if refusal is not None:
         draft.ended = ("skip", *refusal)
         return draft
-    done = transforms.apply(strip(captured))
+    # Captured while another restore held it back, it comes back as it was before that.
+    done = transforms.apply(strip(unmarked(captured)))
     draft.transforms = tuple((change.by, change.what) for change in done.changes)
     if done.object is not None:
         draft.desired = strip(done.object) if done.object.get("status") else done.object

@@ -17,6 +17,7 @@ from reconciler.objects import field as field_of
 from reconciler.restore.compare import FieldChange
 from reconciler.restore.order import Level
 from reconciler.restore.ownership import Ownership
+from reconciler.restore.pause import Pause
 from reconciler.restore.spared import Spared
 from reconciler.store.port import Content
 
@@ -175,6 +176,8 @@ class Plan:
     entries: tuple[Entry, ...]
     contents: tuple[ContentEntry, ...] = ()
     extras: tuple[Extra, ...] = ()
+    pauses: tuple[Pause, ...] = ()
+    """What stands still while the plan is carried out."""
     warnings: tuple[str, ...] = ()
     refusals: tuple[str, ...] = ()
     """Why the plan must not be carried out as it is: limits, conflicts under `onConflict: fail`."""
@@ -192,6 +195,7 @@ class Plan:
                 key.path for key in self.deletions if (key.group, key.kind) not in _MOVING
             ),
             "contents": [[entry.name, entry.into.path, entry.verdict] for entry in self.contents],
+            **({"pauses": [pause.key.path for pause in self.pauses]} if self.pauses else {}),
         }
         return hashlib.sha256(canonical(covered)).hexdigest()
 
@@ -219,6 +223,7 @@ class Plan:
             "entries": [entry.to_json() for entry in self.entries],
             "contents": [entry.to_json() for entry in self.contents],
             "extras": [extra.key.path for extra in self.extras],
+            "pauses": [pause.to_json() for pause in self.pauses],
             "warnings": list(self.warnings),
             "refusals": list(self.refusals),
         }
@@ -239,6 +244,10 @@ class Plan:
         rows += [
             {"content": entry.name, "verdict": entry.verdict, "reason": entry.reason}
             for entry in self.contents
+        ]
+        rows += [
+            {"object": pause.key.path, "verdict": "pause", "reason": pause.how}
+            for pause in self.pauses
         ]
         rows += [{"object": extra.key.path, "verdict": "extra"} for extra in self.extras]
         return rows[:maximum]

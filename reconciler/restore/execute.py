@@ -1,7 +1,9 @@
 """Carries a plan out: the steps of its graph, each when what it comes after has ended.
 
-    levels up to claims → claims are filled → services → data services → Ready → their contents → all other levels
+    what would fight the restore is held back
+    → levels up to claims → claims are filled → services → data services → Ready → their contents → all other levels
     → everything Ready → what acts by itself (autoscalers, CronJobs)
+    → what was held back is released
 
 is what the graph comes to when nothing needs anything of a later level (`wiring`). A few threads write, others
 wait. What fails takes along what needs it and nothing else.
@@ -26,6 +28,7 @@ from reconciler.restore.contents import early_deletions
 from reconciler.restore.entry import WRITES, ContentEntry, Entry, Plan
 from reconciler.restore.filling import Contents
 from reconciler.restore.order import claims_of, is_workload
+from reconciler.restore.pausing import Pausing
 from reconciler.restore.progress import Progress, Waits, Watch, watched_by_nobody
 from reconciler.restore.ready import (
     claim_problem,
@@ -69,6 +72,8 @@ class Execution:
     discovery: Discovery
     contents: Contents
     stop: threading.Event
+    restore: str = ""
+    """The title of the attempt, which marks what it holds back."""
     is_wanted: Callable[[], bool] = lambda: True
     """Asked before each object; False when the request was withdrawn."""
     done: Collection[str] = ()
@@ -101,8 +106,25 @@ class Execution:
         nodes, left_out = wire(self.plan)
         for step, need in left_out:
             log.warning("needs go round in a circle", step=step, left_out=need)
-        walk(nodes, self._act)
+        pauses = () if self._is_halted() else self.plan.pauses
+        pausing = self._pausing()
+        if pausing.hold(pauses):
+            walk(nodes, self._act)
+        if not self.stop.is_set():
+            # One that is stopped is resumed, and holds back until then what would meet half of its work.
+            pausing.release(self.plan.pauses)
         return self._tally.result(is_withdrawn=self._withdrawn)
+
+    def _pausing(self) -> Pausing:
+        return Pausing(
+            self.cluster,
+            kind_of=self._kind,
+            restore=self.restore,
+            stop=self.stop,
+            gone_s=self.bounds.gone_s,
+            hear=self._waits,
+            tell=self._tally.end,
+        )
 
     def _act(self, node: Node) -> None:
         if self._is_halted():

@@ -10,13 +10,13 @@ Source: https://kubernetes.io/docs/reference/access-authn-authz/extensible-admis
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from reconciler.cluster.port import ApiError, Cluster, Discovery, ResourceType
 from reconciler.errors import TransientError
-from reconciler.objects import Manifest, ObjectKey, labels_of, name_of
+from reconciler.objects import Manifest, ObjectKey, labels_of, name_of, namespace_of
 from reconciler.objects import field as field_of
 
 ADMISSION = "admissionregistration.k8s.io"
@@ -57,6 +57,8 @@ class Gate:
     service: ObjectKey
     hook: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """The webhook as configured; empty for the conversion of a CRD."""
+    is_paused: bool = False
+    """It answers now, and will not: the restore pauses the pods behind it."""
 
     @property
     def is_conditional(self) -> bool:
@@ -110,15 +112,22 @@ class Gates:
         return next((gate for gate in self.closed if gate.name == webhook), None)
 
 
-def read_gates(cluster: Cluster, discovery: Discovery, *, kinds: Iterable[ResourceType]) -> Gates:
+def read_gates(
+    cluster: Cluster,
+    discovery: Discovery,
+    *,
+    kinds: Iterable[ResourceType],
+    paused: Sequence[Manifest] = (),
+) -> Gates:
     """Read the target's webhooks and admission policies.
 
     Args:
         cluster: the target.
         discovery: what it serves.
         kinds: those that the plan writes; the CRDs of custom ones are looked at.
+        paused: workloads that are scaled to zero before anything is written.
     """
-    services = _Services(cluster, discovery)
+    services = _Services(cluster, discovery, paused)
     closed: list[Gate] = []
     policies: list[str] = []
     try:
@@ -145,11 +154,11 @@ def matches(gate: Gate, asked: Asked) -> bool:
     if not any(_rule_matches(rule, asked, is_exact=is_exact) for rule in hook.get("rules") or []):
         return False
     labels = asked.namespace_labels
-    if labels is not None and not _selects(hook.get("namespaceSelector"), labels):
+    if labels is not None and not selects(hook.get("namespaceSelector"), labels):
         return False
     selector = hook.get("objectSelector")
     forms = [asked.manifest, *([asked.live] if asked.live is not None else [])]
-    return any(_selects(selector, labels_of(form)) for form in forms)
+    return any(selects(selector, labels_of(form)) for form in forms)
 
 
 def _all(cluster: Cluster, discovery: Discovery, kind: str) -> Iterator[Manifest]:
@@ -166,7 +175,7 @@ def _closed_hooks(configuration: Manifest, services: _Services) -> Iterator[Gate
         if hook.get("failurePolicy", "Fail") != "Fail" or service is None:
             continue
         if services.is_down(service):
-            yield Gate(key, str(hook.get("name", "")), service, hook)
+            yield Gate(key, str(hook.get("name", "")), service, hook, services.is_paused(service))
 
 
 def _closed_conversions(
@@ -192,7 +201,8 @@ def _closed_conversions(
             "",
         )
         key = ObjectKey(definitions.group, definitions.kind, "", name_of(found))
-        yield (group, kind), (Gate(key, key.name, service), stored)
+        gate = Gate(key, key.name, service, is_paused=services.is_paused(service))
+        yield (group, kind), (gate, stored)
 
 
 def is_custom(group: str) -> bool:
@@ -224,7 +234,8 @@ def _rule_matches(rule: Mapping[str, Any], asked: Asked, *, is_exact: bool) -> b
     )
 
 
-def _selects(selector: Mapping[str, Any] | None, labels: Mapping[str, str]) -> bool:
+def selects(selector: Mapping[str, Any] | None, labels: Mapping[str, str]) -> bool:
+    """Whether a label selector takes labels in; an absent or empty one takes in everything."""
     if not selector:
         return True
     wanted = (selector.get("matchLabels") or {}).items()
@@ -250,8 +261,10 @@ def _holds(term: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
 class _Services:
     """Asks which Services have a ready endpoint, each once."""
 
-    def __init__(self, cluster: Cluster, discovery: Discovery) -> None:
+    def __init__(self, cluster: Cluster, discovery: Discovery, paused: Sequence[Manifest]) -> None:
         self._cluster = cluster
+        self._services = discovery.find("", "Service")
+        self._paused = paused
         self._slices = discovery.find("discovery.k8s.io", "EndpointSlice")
         self._endpoints = discovery.find("", "Endpoints")
         self._known: dict[ObjectKey, bool] = {}
@@ -261,11 +274,26 @@ class _Services:
         """Whether a Service has no ready endpoint; one that cannot be asked about counts as up."""
         if service not in self._known:
             try:
-                self._known[service] = not self._is_ready(service)
+                self._known[service] = self.is_paused(service) or not self._is_ready(service)
             except (ApiError, TransientError) as error:
                 self.unknown = error.message
                 self._known[service] = False
         return self._known[service]
+
+    def is_paused(self, service: ObjectKey) -> bool:
+        """Whether the pods behind a Service are those of a workload that is paused."""
+        near = [
+            labels_of(field_of(one, "spec", "template", default={}))
+            for one in self._paused
+            if namespace_of(one) == service.namespace
+        ]
+        if not near or self._services is None:
+            return False
+        found = self._cluster.get(self._services, service.name, namespace=service.namespace)
+        selector = field_of(found or {}, "spec", "selector", default={})
+        return bool(selector) and any(
+            all(labels.get(name) == value for name, value in selector.items()) for labels in near
+        )
 
     def _is_ready(self, service: ObjectKey) -> bool:
         if self._slices is None:

@@ -85,6 +85,11 @@ class AttemptLease:
         return str(self._lease["metadata"].get("creationTimestamp") or "")
 
     @property
+    def title(self) -> str:
+        """The attempt that it is of."""
+        return annotations_of(self._lease).get(TITLE, "")
+
+    @property
     def done(self) -> list[str]:
         """Contents that were loaded by this attempt so far."""
         names: list[str] = json.loads(annotations_of(self._lease).get(DONE) or "[]")

@@ -18,6 +18,7 @@ from reconciler.errors import ReconcilerError, TransientError
 from reconciler.objects import Manifest, ObjectKey
 from reconciler.objects import field as field_of
 from reconciler.restore.extras import NEVER_TOLD
+from reconciler.restore.mark import unmarked
 from reconciler.restore.objection import (
     UNAVAILABLE,
     WebhookUnavailableError,
@@ -32,10 +33,21 @@ _PASSES = 3
 
 @dataclass
 class Live:
-    """What was read: objects by key, and kinds that could not be read with why."""
+    """What was read: objects by key, and kinds that could not be read with why.
+
+    What a restore holds back is here as it would be without that; `held` has the objects as they are.
+    """
 
     objects: dict[ObjectKey, Manifest] = field(default_factory=dict)
     unreadable: dict[ResourceType, ReconcilerError] = field(default_factory=dict)
+    held: dict[ObjectKey, Manifest] = field(default_factory=dict)
+
+    def put(self, manifest: Manifest) -> None:
+        """Take in an object that was read."""
+        key, free = ObjectKey.of(manifest), unmarked(manifest)
+        self.objects[key] = free
+        if free is not manifest:
+            self.held[key] = manifest
 
     def get(self, key: ObjectKey) -> Manifest | None:
         """A live object."""
@@ -46,6 +58,11 @@ class Live:
         for key, manifest in self.objects.items():
             if (key.group, key.kind, key.namespace) == (group, kind, namespace):
                 yield manifest
+
+    def raw_of(self, group: str, kind: str, namespace: str) -> Iterable[Manifest]:
+        """The same, as they are while a restore holds them back."""
+        for manifest in self.of_kind(group, kind, namespace):
+            yield self.held.get(ObjectKey.of(manifest), manifest)
 
     def users_of(self, claim: str, namespace: str) -> list[Manifest]:
         """Pods that mount a claim and have not ended."""
@@ -128,7 +145,7 @@ def _lister(cluster: Cluster, live: Live, kind: ResourceType, namespace: str) ->
                     raise
                 continue
             for item in found:
-                live.objects[ObjectKey.of(item)] = item
+                live.put(item)
             return
 
     return work
@@ -147,7 +164,7 @@ def _getter(cluster: Cluster, live: Live, kind: ResourceType, key: ObjectKey) ->
             live.unreadable[kind] = _unconverted(error)
             return
         if found is not None:
-            live.objects[key] = found
+            live.put(found)
 
     return work
 

@@ -21,6 +21,7 @@ from reconciler.restore.objection import UNAVAILABLE
 from reconciler.restore.order import is_workload
 
 _HINT = "bring up its pods, or delete the configuration, then restore again"
+_PAUSED_HINT = "take its workload out of spec.pause, or leave the object out"
 _NAMED_MAX = 10
 _OPERATIONS: dict[str, tuple[str, ...]] = {
     "create": ("CREATE",),
@@ -95,8 +96,9 @@ class Obstacles:
                     entry,
                     verdict="blocked",
                     reason=UNAVAILABLE,
-                    message=f"{gate} would refuse it: {gate.service} has no ready endpoint",
-                    hint=_HINT,
+                    message=f"{gate} would refuse it: {gate.service} has no ready endpoint"
+                    + (" while spec.pause holds its pods back" if gate.is_paused else ""),
+                    hint=_PAUSED_HINT if gate.is_paused else _HINT,
                 )
             else:
                 self._tell(gate, f"{entry.target} (unless its match conditions leave it out)")
@@ -123,15 +125,19 @@ class Obstacles:
             return []
         found: dict[str, Gate] = {}
         for operation in operations:
-            # A dry run tries what is written; that the old form may be deleted it does not say.
-            if entry.is_tried and operation != "DELETE":
-                continue
+            # A dry run tries what is written, by the webhooks that answer now; that the old form may be deleted it
+            # does not say.
+            is_tried = entry.is_tried and operation != "DELETE"
             manifest = there if operation == "DELETE" else desired
             if manifest is None:
                 continue
             live = there if operation == "UPDATE" else None
             asked = Asked(kind, manifest, operation, self._labels(entry.target), live)
-            found |= {str(gate): gate for gate in self.gates.in_the_way_of(asked)}
+            found |= {
+                str(gate): gate
+                for gate in self.gates.in_the_way_of(asked)
+                if gate.is_paused or not is_tried
+            }
         return list(found.values())
 
     def _stops_pods_of(self, entry: Entry) -> Iterator[Gate]:

@@ -35,9 +35,10 @@ from reconciler.restore.lease import (
     LeaseSettings,
     hold,
 )
+from reconciler.restore.pausing import release_left
 from reconciler.restore.plan import build_plan
 from reconciler.restore.records import accepted_record, finished_record
-from reconciler.restore.request import FoundPoint, RestoreRequest, find_point
+from reconciler.restore.request import FoundPoint, RestoreRequest, find_point, title_of
 from reconciler.restore.tally import Result
 from reconciler.store.port import Store
 
@@ -326,7 +327,16 @@ class RestoreRunner:
         )
 
     def _cancel(self, key: RestoreKey, accepted: RestoreRecord) -> RestoreResult:
-        """End an attempt whose request is gone: what was not done stays undone."""
+        """End an attempt whose request is gone: what was not done stays undone, what is held back is released."""
+        title = title_of(key.source, key.namespace, key.name, key.attempt)
+        try:
+            release_left(self._cluster, self._cluster.discover(), restore=title)
+        except ReconcilerError as error:
+            log.error("restore not cancelled", restore=title, reason=error.reason)
+            identity = (key.source, key.namespace, key.name, key.attempt)
+            return RestoreResult(
+                *identity, "Waiting", error.reason, error.message, point=accepted.spec.point
+            )
         message = "the request was removed after it was accepted; what was not done is left undone"
         self._finish(accepted, Result("Cancelled", (), message))
         return RestoreResult(
@@ -411,6 +421,14 @@ def check_request(request: RestoreRequest) -> None:
         )
     if not request.namespace:
         return
+    for one in request.spec.pause:
+        if one.namespace not in (request.namespace, *request.namespaces):
+            raise NotAllowedError(
+                f"restore {request.title}: it pauses {one.kind} {one.namespace}/{one.name}, "
+                "in a namespace that its source is not confined to",
+                hint="ask for it by the platform's repository",
+                reason="NeedsGrant",
+            )
     origin = request.spec.from_.point.split("/")[0]
     into = request.spec.to.namespace or origin
     if {origin, into} != {request.namespace}:

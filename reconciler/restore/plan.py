@@ -1,9 +1,9 @@
 """Makes the plan: reads the restore point, brings each object up to date, compares it with the target.
 
 The steps, in this order: select → strip → transform → read live → owners, addresses, sizes → decide → dead webhooks →
-what recreations take along → pods → field owners → contents → warnings → check limits. Nothing is written; the server's
-own dry run is the judge of what would be refused and of what differs only by defaults. The same code makes the plan
-that a person reads and the one that is carried out.
+what recreations take along → pods → field owners → contents → what is held back → warnings → check limits. Nothing is
+written; the server's own dry run is the judge of what would be refused and of what differs only by defaults. The same
+code makes the plan that a person reads and the one that is carried out.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from reconciler.restore.draft import (
     settle_kinds,
     settle_owners,
 )
-from reconciler.restore.entry import WRITES, Entry, Extra, Plan, decided
+from reconciler.restore.entry import WRITES, ContentEntry, Entry, Extra, Plan, decided
 from reconciler.restore.extras import extras_of
 from reconciler.restore.finalizers import note_orphaned_finalizers
 from reconciler.restore.gates import read_gates
@@ -38,6 +38,7 @@ from reconciler.restore.live import READERS, Live, target_of
 from reconciler.restore.obstacles import Obstacles, kinds_of
 from reconciler.restore.order import level_of, needs_of
 from reconciler.restore.ownership import is_unsettled, ownership_of
+from reconciler.restore.pauses import CRON, Named, Pauses, plan_pauses, read_named
 from reconciler.restore.pods import PODS_REFUSED, judge_pods
 from reconciler.restore.quota import quota_warnings
 from reconciler.restore.request import FoundPoint, RestoreRequest
@@ -64,6 +65,8 @@ class _Scene:
     selection: Selection
     recreations: Recreations
     since: str
+    named: Named
+    """The workloads that the request pauses."""
 
     @property
     def home(self) -> str:
@@ -116,16 +119,10 @@ def build_plan(
         selection=Selection(request.spec.include),
         recreations=Recreations(request.spec.recreate),
         since=since,
+        named=read_named(cluster, discovery, request.spec.pause),
     )
     drafts = _drafts(scene, captured, now)
-    live = survey(
-        cluster,
-        drafts,
-        discovery=discovery,
-        namespace=scene.into,
-        contents=found.point.contents,
-        is_whole=scene.is_whole_namespace,
-    )
+    live = _survey(scene, drafts)
     _settle(scene, drafts, live)
     entries, warnings = _entries(scene, drafts, live)
     contents = plan_contents(
@@ -138,6 +135,7 @@ def build_plan(
         policy=request.spec.on_conflict,
         since=since,
     )
+    pauses = _pauses(scene, captured, live, entries, contents)
     plan = Plan(
         point=found.title,
         point_digest=found.digest,
@@ -145,10 +143,47 @@ def build_plan(
         entries=tuple(entries),
         contents=tuple(contents),
         extras=_extras(scene, live, drafts, entries),
-        warnings=(*_warnings(scene, live, entries), *warnings),
+        pauses=pauses.planned,
+        warnings=(*_warnings(scene, live, entries), *warnings, *pauses.warnings),
         context=_context(request, cluster=cluster, discovery=discovery, now=now),
     )
-    return plan if since else replace(plan, refusals=tuple(refusals_of(plan, request.spec)))
+    if since:
+        return plan
+    return replace(plan, refusals=(*refusals_of(plan, request.spec), *pauses.refusals))
+
+
+def _pauses(
+    scene: _Scene,
+    captured: Sequence[tuple[ObjectKey, dict[str, Any]]],
+    live: Live,
+    entries: Sequence[Entry],
+    contents: Sequence[ContentEntry],
+) -> Pauses:
+    """Decide what is held back; of a whole namespace every CronJob may be, else those of the application."""
+    keys = (key for key, _ in captured if (key.group, key.kind) == CRON)
+    ours = frozenset(replace(key, namespace=scene.into) for key in keys)
+    return plan_pauses(
+        scene.named,
+        restore=scene.request.title,
+        cluster=scene.cluster,
+        discovery=scene.discovery,
+        live=live,
+        entries=entries,
+        contents=contents,
+        into=scene.into,
+        of_application=None if scene.found.name.application == "_" else ours,
+    )
+
+
+def _survey(scene: _Scene, drafts: Sequence[Draft]) -> Live:
+    return survey(
+        scene.cluster,
+        drafts,
+        discovery=scene.discovery,
+        namespace=scene.into,
+        contents=scene.found.point.contents,
+        is_whole=scene.is_whole_namespace,
+    )
 
 
 def _drafts(
@@ -204,7 +239,12 @@ def _entries(scene: _Scene, drafts: list[Draft], live: Live) -> tuple[list[Entry
         entries = list(pool.map(lambda draft: _decide(draft, decider, data_services), drafts))
     if not scene.request.spec.running_jobs:
         entries = [without_running_job(entry) for entry in entries]
-    gates = read_gates(scene.cluster, scene.discovery, kinds=kinds_of(entries, scene.discovery))
+    gates = read_gates(
+        scene.cluster,
+        scene.discovery,
+        kinds=kinds_of(entries, scene.discovery),
+        paused=tuple(scene.named.workloads.values()),
+    )
     obstacles = Obstacles(gates, entries, live, scene.wide, decider.stopped)
     entries = sweep(
         obstacles.settle(),

@@ -7,7 +7,13 @@ from datetime import datetime
 from typing import Literal
 
 from reconciler.kinds.model import Metadata
-from reconciler.kinds.record import OUTCOMES_MAX, Outcome, RestoreRecord, RestoreRecordSpec
+from reconciler.kinds.record import (
+    OUTCOMES_MAX,
+    Outcome,
+    PausedObject,
+    RestoreRecord,
+    RestoreRecordSpec,
+)
 from reconciler.restore.entry import Plan
 from reconciler.restore.request import FoundPoint, RestoreRequest
 
@@ -42,6 +48,7 @@ def accepted_record(
         accepted_at=now,
         verdicts=plan.verdicts(),
         plan=plan.rows() if request.spec.mode == "Plan" else [],
+        pauses=_paused(plan) if request.spec.mode == "Run" else [],
         break_glass=request.break_glass,
     )
     return RestoreRecord(
@@ -73,6 +80,14 @@ def finished_record(
         }
     )
     return accepted.model_copy(update={"spec": spec})
+
+
+def _paused(plan: Plan) -> list[PausedObject]:
+    told = sorted(plan.pauses, key=lambda pause: (pause.replicas is None, pause))
+    return [
+        PausedObject(object=pause.key.path, replicas=pause.replicas)
+        for pause in told[:OUTCOMES_MAX]
+    ]
 
 
 def _metadata(request: RestoreRequest) -> Metadata:

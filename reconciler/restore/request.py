@@ -18,7 +18,7 @@ from reconciler.kinds.transformset import TransformSet
 from reconciler.objects import canonical
 from reconciler.store.port import ObjectMissingError, Point, PointName, Store
 
-_ADDED_LATER = ("recreate", "runningJobs")
+_ADDED_LATER = ("recreate", "runningJobs", "pause")
 
 
 class NoSuchPointError(TerminalError):
@@ -40,6 +40,8 @@ class RestoreRequest:
     revision: str = ""
     break_glass: bool = False
     transforms: tuple[TransformSet, ...] = ()
+    namespaces: tuple[str, ...] = ()
+    """Those that its source is confined to; empty for a platform source."""
 
     @property
     def digest(self) -> str:
@@ -54,13 +56,18 @@ class RestoreRequest:
     @property
     def title(self) -> str:
         """`source/namespace/name#attempt`, for messages and leases."""
-        place = f"{self.namespace}/{self.name}" if self.namespace else self.name
-        return f"{self.source}/{place}#{self.attempt}"
+        return title_of(self.source, self.namespace, self.name, self.attempt)
 
     @property
     def target_namespace(self) -> str:
         """The namespace that is restored into."""
         return self.spec.to.namespace or self.spec.from_.point.partition("/")[0]
+
+
+def title_of(source: str, namespace: str, name: str, attempt: int) -> str:
+    """What an attempt is called in messages, leases and marks."""
+    place = f"{namespace}/{name}" if namespace else name
+    return f"{source}/{place}#{attempt}"
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
 An autoscaler counts pods, a CronJob starts Jobs. Both are written when everything else is there and the workloads are
 Ready (`order.Level.SELF_ACTING`): a CronJob that was absent counts its runs from the moment it is made, so a run
 that was due meanwhile is not caught up, and nothing has to be released afterwards, whatever dies in between. A live one
-that was suspended, or had another schedule, would catch up the run that it missed last as soon as it is as
-captured: it is told first that its runs up to now are done. Jobs that were running when they were captured would do
-their work a second time: they are made again only when asked.
+that was suspended (by this restore, too: see `pauses`), or had another schedule, would catch up the run that it missed
+last as soon as it is as captured: it is told first that its runs up to now are done. Jobs that were running when they
+were captured would do their work a second time: they are made again only when asked.
 
 Source: https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ (missed schedules).
 """
@@ -46,4 +46,9 @@ def runs_done(entry: Entry, there: Manifest, *, now: datetime) -> Manifest | Non
     wanted, live = (entry.desired or {}).get("spec") or {}, there.get("spec") or {}
     if wanted.get("suspend") or all(wanted.get(name) == live.get(name) for name in _TIMING):
         return None
+    return done_until(now)
+
+
+def done_until(now: datetime) -> Manifest:
+    """A merge patch of the status of a CronJob: no run up to now is due any more."""
     return {"status": {"lastScheduleTime": format_instant(now)}}

@@ -20,6 +20,7 @@ _BESIDE = (
     ("", "Pod"),
     ("", "ResourceQuota"),
     ("autoscaling", "HorizontalPodAutoscaler"),
+    ("batch", "CronJob"),
 )
 """Kinds of the namespace that are read whatever the plan holds."""
 

@@ -107,4 +107,5 @@ class Tally:
 
     def _sorted(self) -> tuple[Outcome, ...]:
         order = {item: index for index, item in enumerate(self._items)}
-        return tuple(sorted(self._outcomes.values(), key=lambda o: order.get(o.item, len(order))))
+        # What is no item of the plan is something that was to be held back: it comes first.
+        return tuple(sorted(self._outcomes.values(), key=lambda o: order.get(o.item, -1)))

@@ -21,7 +21,6 @@ from reconciler.cluster.port import (
     ApiError,
     Cluster,
     ConflictError,
-    ForbiddenError,
     NotFoundError,
     ResourceType,
 )
@@ -32,8 +31,10 @@ from reconciler.restore.compare import replacement_for
 from reconciler.restore.decide import without_pending_owners
 from reconciler.restore.drift import DriftedError, drift_of
 from reconciler.restore.entry import Entry
+from reconciler.restore.mark import mark_of, unmarked
 from reconciler.restore.order import owner_keys
 from reconciler.restore.ownership import given_back
+from reconciler.restore.pausing import end_runs, give_owners_back
 from reconciler.restore.ready import wait_for
 from reconciler.restore.selfacting import runs_done
 
@@ -143,8 +144,10 @@ class Writer:
 
     def _converge(self, entry: Entry, kind: ResourceType, there: Manifest) -> Written:
         desired, pending = self._desired(entry)
-        drift, is_done = drift_of(entry, there, resolved=desired)
-        if is_done:
+        # What this restore holds back itself is no drift; as captured means released.
+        mark = mark_of(there)
+        drift, is_done = drift_of(entry, unmarked(there), resolved=desired)
+        if is_done and mark is None:
             message = self._give_back(entry, kind, there)
             return Written(uid_of(there), "AsCaptured", pending, message)
         is_given = (entry.target.kind, entry.target.name) in _MADE_WITH_NAMESPACES
@@ -153,32 +156,23 @@ class Writer:
                 f"write {entry.target}: {drift}", hint="make a new plan and look at it"
             )
         there, warning = self._hold_runs(entry, kind, there)
-        sent = without_pending_owners(replacement_for(desired, there, is_scaled=entry.is_scaled))
+        wanted = replacement_for(desired, unmarked(there), is_scaled=entry.is_scaled)
+        sent = without_pending_owners(wanted)
         made = self._cluster.replace(kind, sent, manager=_creator(entry))
         message = self._give_back(entry, kind, made)
+        if mark is not None and not message and not (entry.ownership and entry.ownership.entries):
+            message = give_owners_back(self._cluster, kind, made, mark)
         return Written(uid_of(there), "Updated", pending, warning or message)
 
     def _hold_runs(self, entry: Entry, kind: ResourceType, there: Manifest) -> tuple[Manifest, str]:
         """Tell a live CronJob that its runs are done, before it is released; gives it as it is then."""
-        body = runs_done(entry, there, now=SystemClock().now())
-        if body is None:
+        if runs_done(entry, there, now=SystemClock().now()) is None:
             return there, ""
-        try:
-            held = self._cluster.patch(
-                kind,
-                entry.target.name,
-                {"metadata": {"uid": uid_of(there)}, **body},
-                namespace=entry.target.namespace,
-                manager=FIELD_MANAGER,
-                subresource="status",
-            )
-        except (ForbiddenError, NotFoundError) as error:
-            return there, f"a run that it missed may be caught up: {error.message}"[:256]
-        return held, ""
+        return end_runs(self._cluster, kind, there)
 
     def _delete(self, entry: Entry, kind: ResourceType, there: Manifest) -> bool:
         """Delete what is to be recreated; False when it is as captured already."""
-        drift, is_done = drift_of(entry, there, resolved=self._desired(entry)[0])
+        drift, is_done = drift_of(entry, unmarked(there), resolved=self._desired(entry)[0])
         if is_done:
             return False
         if drift:

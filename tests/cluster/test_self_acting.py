@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from datetime import timedelta
 
+import yaml
+
 from reconciler.clock import SystemClock, format_instant
-from tests.cluster.outpost import until
+from tests.cluster.outpost import KubectlError, Outpost, until
 from tests.support.clusters import IMAGE
 
 SLEEP = ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 1; done"]
@@ -43,6 +46,37 @@ def job_spec(*command):
         "containers": [{"name": "main", "image": IMAGE, "command": list(command)}],
     }
     return {"template": {"spec": pod}}
+
+
+@contextmanager
+def reading_all(outpost, *, writes_in):
+    """A kubeconfig of an account that reads everything and writes in one namespace."""
+    name, account = f"reader-{outpost.mark}", f"system:serviceaccount:{writes_in}:limited"
+    rules = ("--verb=get,list,watch", "--resource=*.*")
+    outpost.kubectl("create", "serviceaccount", "limited", "-n", writes_in)
+    outpost.kubectl("create", "clusterrole", name, *rules)
+    user = f"--serviceaccount={writes_in}:limited"
+    outpost.kubectl("create", "clusterrolebinding", name, f"--clusterrole={name}", user)
+    admin = ("--clusterrole=cluster-admin", user, "-n", writes_in)
+    outpost.kubectl("create", "rolebinding", "limited", *admin)
+    try:
+        until(lambda: "yes" in can(outpost, account, "list", "customresourcedefinitions"))
+        token = outpost.kubectl("create", "token", "limited", "-n", writes_in).strip()
+        known = yaml.safe_load(outpost.kubectl("config", "view", "--raw", "--minify"))
+        known["users"] = [{"name": known["users"][0]["name"], "user": {"token": token}}]
+        path = outpost.root / "limited.kubeconfig"
+        path.write_text(yaml.safe_dump(known))
+        yield path
+    finally:
+        outpost.kubectl("delete", "clusterrolebinding,clusterrole", name)
+
+
+def can(outpost, account, *what):
+    """What the server says of a permission."""
+    try:
+        return outpost.kubectl("auth", "can-i", *what, f"--as={account}")
+    except KubectlError as error:
+        return str(error)
 
 
 def test_schedules_and_autoscalers_come_last(outpost):
@@ -145,6 +179,118 @@ def test_a_live_schedule_that_is_released_catches_up_nothing(outpost):
     assert owners() == {"by-hand"}
     live = outpost.kubectl.get("cronjob", "restored", "-n", namespace)
     assert live["spec"]["suspend"] is False
+
+
+def test_a_live_schedule_stands_still_while_a_restore_goes_on(outpost):
+    """A run that comes due in the middle of a restore in place is not started, then or at its end."""
+    namespace, elsewhere = f"still-{outpost.mark}", f"beside-{outpost.mark}"
+    for name in (namespace, elsewhere):
+        outpost.settle(name)
+    cron = {
+        "apiVersion": "batch/v1",
+        "kind": "CronJob",
+        "metadata": {"name": "each-minute"},
+        "spec": {"schedule": "* * * * *", "jobTemplate": {"spec": job_spec("true")}},
+    }
+    slow = {"exec": {"command": ["test", "-e", "/tmp/ready"]}, "periodSeconds": 1}
+    command = ["sh", "-c", f"(sleep 15; touch /tmp/ready) & {SLEEP[2]}"]
+    web = deployment("web", command=command, readinessProbe=slow)
+    outpost.kubectl.apply([web, cron], "-n", namespace)
+    outpost.kubectl.apply([cron], "-n", elsewhere)
+    outpost.capture()
+    changed = {"spec": {"template": {"metadata": {"annotations": {"added": "since"}}}}}
+    outpost.kubectl("patch", "deploy", "web", "-n", namespace, "-p", json.dumps(changed))
+    until(lambda: 48 <= SystemClock().now().second <= 55)
+    where = ("patch", "cronjob", "each-minute", "-n", elsewhere, "--type=merge", "-p")
+    outpost.kubectl(*where, json.dumps({"spec": {"suspend": True}}))
+    began = format_instant(SystemClock().now())
+
+    outpost.restore(namespace, onConflict="update")
+    outpost.kubectl(*where, json.dumps({"spec": {"suspend": False}}))
+
+    def runs(space):
+        jobs = outpost.kubectl.get("jobs", "-n", space)["items"]
+        return [job for job in jobs if job["metadata"]["creationTimestamp"] >= began]
+
+    until(lambda: runs(elsewhere))
+    live = outpost.kubectl.get("cronjob", "each-minute", "-n", namespace, "--show-managed-fields")
+    assert runs(namespace) == []
+    assert live["spec"]["suspend"] is False
+    assert "backup.reconciler.dev/paused" not in live["metadata"]["annotations"]
+    owned = [
+        entry["manager"]
+        for entry in live["metadata"]["managedFields"]
+        if entry.get("subresource") != "status"
+    ]
+    assert owned == ["kubectl-client-side-apply"]
+
+
+def test_an_operator_is_paused_for_as_long_as_a_restore_takes(outpost):
+    """It is stopped before the first write and started after the last one, and its manager still owns its replicas."""
+    namespace, elsewhere = f"house-{outpost.mark}", f"operators-{outpost.mark}"
+    for name in (namespace, elsewhere):
+        outpost.settle(name)
+    operator = deployment("operator")
+    operator["spec"]["replicas"] = 2
+    apply = ("--server-side", "--field-manager=platform", "-n", elsewhere)
+    outpost.kubectl.apply([operator], *apply)
+    outpost.kubectl.apply([deployment("web")], "-n", namespace)
+    outpost.ready(elsewhere)
+    outpost.ready(namespace)
+    outpost.capture()
+    changed = {"spec": {"template": {"metadata": {"annotations": {"added": "since"}}}}}
+    outpost.kubectl("patch", "deploy", "web", "-n", namespace, "-p", json.dumps(changed))
+
+    def pods(space):
+        return {
+            pod["metadata"]["name"]: pod["metadata"]["creationTimestamp"]
+            for pod in outpost.kubectl.get("pods", "-n", space)["items"]
+            if "deletionTimestamp" not in pod["metadata"]
+        }
+
+    before = pods(elsewhere)
+    named = {"kind": "Deployment", "namespace": elsewhere, "name": "operator"}
+    outpost.restore(namespace, onConflict="update", pause=[named])
+
+    outpost.ready(elsewhere)
+    after = pods(elsewhere)
+    web = outpost.kubectl.get("deployment", "web", "-n", namespace)
+    progressing = next(c for c in web["status"]["conditions"] if c["type"] == "Progressing")
+    assert len(after) == 2
+    assert not set(before) & set(after)
+    assert min(after.values()) >= progressing["lastUpdateTime"]
+    live = outpost.kubectl.get("deploy", "operator", "-n", elsewhere, "--show-managed-fields")
+    owners = [
+        (entry["manager"], entry["operation"])
+        for entry in live["metadata"]["managedFields"]
+        if "f:replicas" in entry["fieldsV1"].get("f:spec", {})
+    ]
+    assert owners == [("platform", "Apply")]
+    operator["spec"]["replicas"] = 1
+    outpost.kubectl.apply([operator], *apply)
+    del operator["spec"]["replicas"]
+
+
+def test_a_missing_permission_to_pause_is_named(outpost):
+    """The server's own refusal of the trial stands in the plan, with the verb, the resource and the namespace."""
+    namespace, elsewhere = f"fenced-{outpost.mark}", f"apart-{outpost.mark}"
+    for name in (namespace, elsewhere):
+        outpost.settle(name)
+    outpost.kubectl.apply([deployment("operator")], "-n", elsewhere)
+    data = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "conf"}}
+    outpost.kubectl.apply([{**data, "data": {"a": "1"}}], "-n", namespace)
+    outpost.capture()
+    outpost.kubectl.apply([{**data, "data": {"a": "2"}}], "-n", namespace)
+    named = {"kind": "Deployment", "namespace": elsewhere, "name": "operator"}
+    outpost.ask(namespace, onConflict="update", pause=[named])
+
+    with reading_all(outpost, writes_in=namespace) as kubeconfig:
+        limited = Outpost(outpost.root, kubeconfig, "outpost", clock=outpost.clock, is_made=True)
+        (line,) = limited.run_pass().restored
+
+    assert (line.phase, line.reason) == ("Refused", "PlanRefused")
+    assert f"it needs `update` on deployments.apps in namespace {elsewhere}" in line.message
+    assert outpost.kubectl.get("configmap", "conf", "-n", namespace)["data"] == {"a": "2"}
 
 
 def test_the_first_cause_is_named(outpost):

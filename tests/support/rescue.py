@@ -108,7 +108,7 @@ class Rescue:
         contents = PointContents(
             self.find(asked), cluster=cluster, discovery=discovery, image=IMAGE, clock=self.clock
         )
-        kwargs = {"stop": threading.Event(), "bounds": BOUNDS} | kwargs
+        kwargs = {"stop": threading.Event(), "bounds": BOUNDS, "restore": asked.title} | kwargs
         return Execution(
             plan=plan, cluster=cluster, discovery=discovery, contents=contents, **kwargs
         )
@@ -146,6 +146,27 @@ def moved(key: ObjectKey, namespace: str) -> ObjectKey:
 
 class Killed(BaseException):
     """The process that called the cluster is dead: nothing of it runs any more."""
+
+
+class Looking:
+    """A cluster whose caller is stopped for a look before each of its effects on objects of some kinds."""
+
+    def __init__(self, cluster, look, *, kinds=("ConfigMap",)):
+        self._cluster = cluster
+        self._look = look
+        self._kinds = kinds
+
+    def __getattr__(self, name):
+        inner = getattr(self._cluster, name)
+        if name not in Dying.EFFECTS:
+            return inner
+
+        def call(kind, *args, **kwargs):
+            if not kwargs.get("dry_run") and getattr(kind, "kind", "") in self._kinds:
+                self._look()
+            return inner(kind, *args, **kwargs)
+
+        return call
 
 
 class Dying:

@@ -8,8 +8,10 @@ from datetime import timedelta
 
 import pytest
 
+from reconciler.restore.mark import marked
 from reconciler.store.content import open_store
 from tests.support.passes import view_of
+from tests.support.seen import manifest
 from tests.support.world import PASSPHRASE, POLICY, git
 
 HOUR = timedelta(hours=1)
@@ -173,6 +175,19 @@ class TestDoctor:
         assert answer.code in (0, 1)
         for what in ("configuration", "ledger", "sources", "location primary", "cluster town"):
             assert f"✔ {what}" in answer.out, answer.out
+
+    def test_what_a_restore_left_held_back_is_listed(self, hall):
+        """The object, who holds it and the command that puts it back, for a restore that never goes on."""
+        template = {"spec": {"restartPolicy": "Never", "containers": [{"name": "m", "image": "i"}]}}
+        spec = {"schedule": "7 * * * *", "jobTemplate": {"spec": {"template": template}}}
+        made = manifest("CronJob", "report", api="batch/v1", spec=spec)
+        for owned in ("uid", "resourceVersion"):
+            del made["metadata"][owned]
+        hall.world.objects(marked(made, restore="main/shop/inc-1#1"))
+        answer = hall("doctor")
+
+        assert "CronJob.batch shop/report is suspended by restore main/shop/inc-1#1" in answer.out
+        assert "kubectl -n shop patch cronjob.batch report" in answer.out
 
     def test_everything_at_fault_is_said_at_once(self, hall):
         """A location, a policy and the cluster at fault: all three are named, with what to do."""

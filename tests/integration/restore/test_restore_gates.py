@@ -141,6 +141,37 @@ def test_a_webhook_with_a_ready_endpoint_is_alive(shop):
     assert verdicts(shop.plan(request()))["ConfigMap/conf"] == ("create", "Absent")
 
 
+def test_a_webhook_of_a_paused_operator_will_not_answer(shop):
+    """It answers the plan's dry run, and would refuse the write: the plan says so before the operator is stopped."""
+    lost(shop, config(), manifest("Secret", "pass", data={}))
+    town = shop.town
+    town.create(manifest("Namespace", "elsewhere", namespace=""))
+    operator = deployment("operator")
+    operator["metadata"]["namespace"] = "elsewhere"
+    operator["spec"]["template"]["metadata"]["labels"] = {"app": "hook"}
+    operator["spec"]["selector"] = {"matchLabels": {"app": "hook"}}
+    door = service()
+    door["metadata"]["namespace"] = "elsewhere"
+    live = manifest(
+        "EndpointSlice",
+        "hook-1",
+        namespace="elsewhere",
+        api="discovery.k8s.io/v1",
+        labels={"kubernetes.io/service-name": "hook"},
+        addressType="IPv4",
+        endpoints=[{"addresses": ["10.0.0.1"], "conditions": {"ready": True}}],
+    )
+    town.create(operator, door, live, webhooks(namespace="elsewhere"))
+    named = {"kind": "Deployment", "namespace": "elsewhere", "name": "operator"}
+
+    assert verdicts(shop.plan(request()))["ConfigMap/conf"] == ("create", "Absent")
+    plan = shop.plan(request(pause=[named]))
+    entry = entry_of(plan, "conf")
+    assert (entry.verdict, entry.reason) == ("blocked", "WebhookUnavailable")
+    assert "while spec.pause holds its pods back" in entry.message
+    assert verdicts(plan)["Secret/pass"] == ("create", "Absent")
+
+
 def test_match_conditions_are_not_known(shop):
     """The plan does not claim a refusal that it cannot work out: it says so, and the object is tried."""
     lost(shop, config())

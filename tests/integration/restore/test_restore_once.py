@@ -1,7 +1,6 @@
 """A Restore acts exactly once: with a real ledger, a real cluster, and whatever dies in between."""
 
 import json
-import subprocess
 import threading
 from datetime import timedelta
 
@@ -10,121 +9,18 @@ import pytest
 from reconciler.clock import format_instant
 from reconciler.cluster import claimpod
 from reconciler.errors import RefusedError
-from reconciler.kinds.model import Metadata
-from reconciler.kinds.record import RestorePoint
 from reconciler.kinds.transformset import TransformSet
-from reconciler.ledger.ledger import Entry, Ledger
+from reconciler.ledger.ledger import Entry
 from reconciler.objects import field
-from reconciler.restore.attempt import RunnerSettings
 from reconciler.restore.glass import read_journal, run_break_glass
-from reconciler.restore.lease import name_of_lease
-from reconciler.restore.once import RestoreRunner
-from tests.support.rescue import BOUNDS, IMAGE, NOW, SLOT, Dying, Killed, request
-from tests.support.seen import manifest
-
-
-class Desk:
-    """Runners with ledgers of their own on one remote, as processes on several machines would have."""
-
-    def __init__(self, rescue, remote, tmp_path):
-        self.rescue = rescue
-        self.url = f"file://{remote}"
-        self._tmp_path = tmp_path
-        self._runners = 0
-
-    def ledger(self):
-        """A ledger on an empty disk, refreshed."""
-        self._runners += 1
-        directory = self._tmp_path / f"ledger-{self._runners}"
-        ledger = Ledger(directory=directory, url=self.url, cluster="town", clock=self.rescue.clock)
-        ledger.refresh()
-        return ledger
-
-    def settings(self):
-        """Another process each time."""
-        return RunnerSettings(
-            cluster="town",
-            holder=f"process-{self._runners}",
-            lease_namespace="reconciler-leases",
-            helper_image=IMAGE,
-            bounds=BOUNDS,
-        )
-
-    def runner(self, cluster=None, **kwargs):
-        """A runner in a fresh process."""
-        return RestoreRunner(
-            ledger=self.ledger(),
-            cluster=cluster or self.rescue.town.cluster,
-            stores=self.rescue.stores,
-            settings=self.settings(),
-            clock=self.rescue.clock,
-            **kwargs,
-        )
-
-    def capture(self, **kwargs):
-        """Capture and record."""
-        done = self.rescue.capture(**kwargs)
-        record = RestorePoint(
-            api_version="backup.reconciler.dev/v1alpha1",
-            metadata=Metadata(name="shop"),
-            spec=done.record,
-        )
-        ledger = self.ledger()
-        ledger.append([Entry(record)])
-        ledger.push()
-
-    def lease(self, asked):
-        """The Lease of an attempt."""
-        kind = self.rescue.town.kind("coordination.k8s.io/v1", "Lease")
-        return self.rescue.town.cluster.get(
-            kind, name_of_lease(asked.title), namespace="reconciler-leases"
-        )
-
-    def states(self):
-        """Attempt → (accepted, finished phase), as the remote says."""
-        return {
-            (key.name, key.attempt): (
-                state.accepted is not None,
-                state.finished.spec.phase if state.finished else None,
-            )
-            for key, state in self.ledger().view().restores().items()
-        }
-
-    def conf(self):
-        """What the test object says."""
-        found = self.rescue.town.get("v1", "ConfigMap", "conf")
-        return found["data"] if found else None
-
-    def change(self, value="2"):
-        """Somebody changes the test object."""
-        self.rescue.town.patch("v1", "ConfigMap", "conf", {"data": {"a": value}})
-
-
-def step(runner, *requests, sources=(), stop=None):
-    """One pass; gives (phase, reason) of each result."""
-    results = runner.step(requests, stop=stop or threading.Event(), sources=sources)
-    return [(result.phase, result.reason) for result in results]
+from tests.support.desk import make_desk, step
+from tests.support.rescue import NOW, SLOT, Dying, Killed, request
 
 
 @pytest.fixture
 def desk(rescue, tmp_path):
     """A captured namespace whose object was changed since."""
     yield make_desk(rescue, tmp_path)
-
-
-def make_desk(rescue, tmp_path, **kwargs):
-    remote = tmp_path / "remote.git"
-    subprocess.run(["git", "init", "-q", "--bare", str(remote)], check=True)
-    desk = Desk(rescue, remote, tmp_path)
-    rescue.town.create(
-        manifest("Namespace", "shop", namespace=""),
-        manifest("ConfigMap", "conf", data={"a": "1"}),
-        manifest("Secret", "pass", data={"p": "eA=="}),
-        manifest("Service", "web", spec={"selector": {"app": "web"}, "ports": [{"port": 80}]}),
-    )
-    desk.capture(**kwargs)
-    desk.change()
-    return desk
 
 
 def test_it_runs_once_whoever_asks_how_often(desk):

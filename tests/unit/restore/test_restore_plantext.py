@@ -8,6 +8,7 @@ from reconciler.cli.plantext import plan_text, summary
 from reconciler.objects import ObjectKey
 from reconciler.restore.compare import FieldChange
 from reconciler.restore.entry import Entry, Extra, Plan
+from reconciler.restore.pause import Pause
 from reconciler.restore.spared import Spared
 
 
@@ -69,6 +70,23 @@ def test_extras_are_shown():
     assert "… and 1 more extra objects" in text(made)
     assert "ConfigMap shop/c20" in text(made, details=True)
     assert made.to_json()["extras"][20] == "/ConfigMap/shop/c20"
+
+
+def test_what_is_held_back_is_shown():
+    """A line for each, with what is done to it; the JSON has the same."""
+    pauses = (
+        Pause(key("CronJob", "report", "batch"), note="1 of its runs go on"),
+        Pause(ObjectKey("apps", "Deployment", "ops", "operator"), replicas=2),
+    )
+    made = plan(entry("update", key("ConfigMap", "c")), pauses=pauses)
+
+    assert "‖ pause     CronJob.batch shop/report is suspended while" in text(made)
+    assert "; 1 of its runs go on" in text(made)
+    assert "Deployment.apps ops/operator is scaled from 2 to 0 while" in text(made)
+    assert [one["how"] for one in made.to_json()["pauses"]] == ["suspended", "scaled from 2 to 0"]
+    assert {"object": "apps/Deployment/ops/operator", "verdict": "pause"}.items() <= made.rows()[
+        -1
+    ].items()
 
 
 def test_the_digest_does_not_rest_on_pods():

@@ -79,7 +79,7 @@ def serve(root: Path, kubeconfig: Path) -> None:
     """The daemon's process: one line in, one pass, one line out."""
     set_up_logging(verbose=False)
     outpost = Outpost(root, kubeconfig, mark=os.environ["BENCH_MARK"], clock=_clock(), is_made=True)
-    parts = outpost.parts()
+    parts = outpost.parts(is_serving=True)
     for line in sys.stdin:
         outpost.clock.advance(timedelta(hours=int(line)))
         began, cpu = time.perf_counter(), time.process_time()
@@ -95,6 +95,7 @@ def serve(root: Path, kubeconfig: Path) -> None:
             + [p for p in phases if p != "Succeeded"],
         }
         print(json.dumps(figures), flush=True)
+    parts.reconciler.close()
 
 
 def _clock() -> Any:

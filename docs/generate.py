@@ -18,6 +18,7 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
+from reconciler.daemon.settings import Settings
 from reconciler.kinds.model import DNS_LABEL, DNS_SUBDOMAIN, Kind, Metadata, Model, format_span
 from reconciler.kinds.record import RECORD_KINDS, Record
 from reconciler.kinds.registry import DECLARATIVE, PLANNED, PLANNED_RECORDS
@@ -36,6 +37,7 @@ EXAMPLES = {
     "Restore": "examples/platform-and-tenants/tenants/shop/inc-4711.yaml",
     "Hold": "examples/platform-and-tenants/tenants/wiki/audit.yaml",
 }
+CONFIGURATION = "examples/platform-and-tenants/operator/reconciler.yaml"
 _PATTERNS = {DNS_LABEL: "a DNS label", DNS_SUBDOMAIN: "a name", r"^[0-9a-f]{64}$": "64 hex digits"}
 _EXPRESSION_LENGTH = 5120
 
@@ -67,7 +69,8 @@ def main(argv: list[str]) -> int:
 def pages() -> dict[str, str]:
     """File name → text of every page."""
     found = {f"{name.lower()}.md": _page(name, kind) for name, kind in DECLARATIVE.items()}
-    return found | {"records.md": _records(), "README.md": _index()}
+    others = {"records.md": _records(), "configuration.md": _configuration(), "README.md": _index()}
+    return found | others
 
 
 def _index() -> str:
@@ -86,7 +89,8 @@ def _index() -> str:
         "|---|---|---|",
         *rows,
         "",
-        "[Records](records.md) are written by the program only, into the ledger.",
+        "[Records](records.md) are written by the program only, into the ledger. The",
+        "[configuration](configuration.md) is the operator's, and never part of Git.",
         f"Not supported by this version: {', '.join(sorted(PLANNED | PLANNED_RECORDS))}.",
         "",
         "## metadata",
@@ -132,6 +136,23 @@ def _records() -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
+def _configuration() -> str:
+    lines = [
+        NOTE,
+        "# Configuration",
+        "",
+        "The operator's one file: `--config`, `$RECONCILER_CONFIG`, or `./reconciler.yaml`. Relative paths in it",
+        "start at its folder. Unknown fields are refused.",
+        "",
+        "```yaml",
+        (ROOT / CONFIGURATION).read_text(encoding="utf-8").strip(),
+        "```",
+        "",
+        *_tables(list(_sections("", Settings, set())), level=2),
+    ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
 def _example(name: str) -> str:
     documents = re.split(
         r"^---\n", (ROOT / EXAMPLES[name]).read_text(encoding="utf-8"), flags=re.MULTILINE
@@ -141,11 +162,15 @@ def _example(name: str) -> str:
 
 def _fields(kind: type[Kind], *, level: int) -> list[str]:
     spec = kind.model_fields["spec"]
-    sections = list(_sections("spec", _models(spec.annotation)[0], set()))
+    return _tables(list(_sections("spec", _models(spec.annotation)[0], set())), level=level)
+
+
+def _tables(sections: list[Section], *, level: int) -> list[str]:
     homes = {section.model: section.path for section in sections}
     lines = []
     for section in sections:
-        lines += [f"{'#' * level} {section.path}", "", _prose(section.model), ""]
+        title = section.path.removeprefix(".") or "The file"
+        lines += [f"{'#' * level} {title}", "", _prose(section.model), ""]
         lines += [*_table(section.model, section.path, homes), ""]
         missing = [_alias(n, i) for n, i in section.model.model_fields.items() if i.exclude]
         if missing:

@@ -21,11 +21,12 @@ from reconciler.blueprint.stop import check_stop
 from reconciler.capture.closure import Closure, close
 from reconciler.capture.copies import Copies, carried_over
 from reconciler.capture.observe import Observation, observe
-from reconciler.capture.observed import Observed
+from reconciler.capture.observed import Observed, recall
 from reconciler.capture.publish import Captured, Prepared, found, publish_together
 from reconciler.capture.report import Findings, Occasion
 from reconciler.capture.select import Selection, select
 from reconciler.capture.services import (
+    Changed,
     Quiet,
     Reach,
     Service,
@@ -78,6 +79,7 @@ def prepare(
     attempt: int = 1,
     stop: threading.Event | None = None,
     closed: Mapping[str, ReconcilerError] = MappingProxyType({}),
+    changed: Changed | None = None,
 ) -> Prepared:
     """Capture an application up to the point that is yet to be published.
 
@@ -98,6 +100,7 @@ def prepare(
         attempt: 2 and more when earlier attempts at this slot failed.
         stop: Ends the capture early; services are resumed first.
         closed: Location of the policy → why no session was opened for it.
+        changed: Tells what changed since an observation, where that is known.
 
     Raises:
         CaptureFailedError: the namespace is gone or being deleted, or nothing in it could be read.
@@ -118,7 +121,7 @@ def prepare(
         attempt=attempt,
         captured_at=observation.observed_at or clock.now(),
     )
-    reach = Reach(cluster, discovery, clock, stop, helper_image)
+    reach = Reach(cluster, discovery, clock, stop, helper_image, changed)
     work = _Work(occasion, reach=reach, copies=Copies(sessions), previous=previous, closed=closed)
     return work.run(observation, blueprints)
 
@@ -173,6 +176,7 @@ class _Work:
         observation, selection, services = self._barrier(observation, known)
         objects = self._objects(observation, selection)
         self._contents(selection, services)
+        self._meanwhile(observation, {entry.key for entry in objects})
         check_stop(self._reach.stop)
         self._copies.put_tables(objects, previous=self._previous)
         return Prepared(
@@ -232,20 +236,14 @@ class _Work:
     def _objects(self, observation: Observation, selection: Selection) -> list[ObjectInput]:
         """The objects of the application, those that it needs, and what is taken over."""
         application = self._occasion.application
-        seen, closure = _with_closure(application, selection.objects, observation)
+        kept = self._kept(observation)
+        # What is taken over needs its definition, bindings and roles as much as what was seen.
+        members = [*selection.objects, *(recall(entry.projection) for entry in kept)]
+        seen, closure = _with_closure(application, members, observation)
         self._findings.add(closure.outcomes)
         inputs = {entry.key: _input(entry) for entry in seen}
-        taken_over = 0
-        if observation.gaps:
-            is_missing = missing_in(observation, set(inputs))
-            for entry in carried_over(
-                self._copies,
-                domain=self._occasion.cluster_uid,
-                previous=self._previous,
-                is_missing=is_missing,
-            ):
-                inputs[entry.key] = entry
-                taken_over += 1
+        inputs |= {entry.key: entry for entry in kept}
+        taken_over = len(kept)
         self._findings.gaps(observation.gaps, taken_over=taken_over)
         if not selection.objects and not taken_over and observation.gaps:
             names = ", ".join(gap.name for gap in observation.gaps[:5])
@@ -255,6 +253,34 @@ class _Work:
                 reason="NothingReadable",
             )
         return [inputs[key] for key in sorted(inputs)]
+
+    def _meanwhile(self, observation: Observation, captured: set[ObjectKey]) -> None:
+        """Name the objects that are not as old as the contents beside them: they changed while those were read."""
+        if self._reach.changed is None or not self._copies.has_contents:
+            return
+        noted = {outcome.item for outcome in self._findings.outcomes}
+        keys = self._reach.changed(self._occasion.application.namespace, observation)
+        self._findings.add(
+            Outcome(
+                item=key.path,
+                result="Skipped",
+                reason="ChangedDuringCapture",
+                message="changed while contents were read; the point has it as it was before",
+            )
+            for key in keys
+            if key in captured and key.path not in noted
+        )
+
+    def _kept(self, observation: Observation) -> list[ObjectInput]:
+        """What is taken over from the last point, because its kind could not be read."""
+        if not observation.gaps:
+            return []
+        return carried_over(
+            self._copies,
+            domain=self._occasion.cluster_uid,
+            previous=self._previous,
+            is_missing=missing_in(observation, set(observation.objects)),
+        )
 
     def _contents(self, selection: Selection, services: Sequence[Service]) -> None:
         for service in services:

@@ -43,6 +43,11 @@ class Copies:
         """The store of a location."""
         return self.sessions[name][1]
 
+    @property
+    def has_contents(self) -> bool:
+        """Whether anything but objects was written."""
+        return any(self.contents.values())
+
     def put(self, source: Iterator[bytes], write: Write) -> dict[str, Root]:
         """Write one content to every live location.
 

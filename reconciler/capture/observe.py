@@ -1,42 +1,29 @@
 """The one narrow door through which a cluster's objects are seen.
 
-`observe` lists kinds page by page and says, for every kind, whether what it gives is complete. A page that
-fails, or a continue token that expired, starts that kind's list again from the beginning, a bounded number
-of times; a kind that stays unreadable is a *gap*: named with its reason, and nothing of it counts as removed.
-Bodies are projected, encoded and dropped as they arrive.
+`observe` reads kinds, by lists or by whatever reader it is given (`watches.py`), and says for every kind whether
+what it gives is complete. A kind that stays unreadable is a *gap*: named with its reason, and nothing of it counts
+as removed.
 """
 
 from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
+from typing import Protocol
 
-from reconciler.blueprint.stop import check_stop
-from reconciler.capture.observed import Observed, remember
+from reconciler.capture.listing import Gap, Listing, list_kind, name_of_kind
+from reconciler.capture.observed import Observed
 from reconciler.clock import Clock
-from reconciler.cluster.port import (
-    ApiError,
-    Cluster,
-    Discovery,
-    ExpiredError,
-    ForbiddenError,
-    NotFoundError,
-    NotServedError,
-    ResourceType,
-    UnauthorizedError,
-    UnavailableError,
-)
-from reconciler.errors import ReconcilerError
+from reconciler.cluster.port import Cluster, Discovery, ResourceType
 from reconciler.kinds.record import VersionRange
 from reconciler.objects import Manifest, ObjectKey
 from reconciler.objects import field as follow
 
-TRIES = 3
 WORKERS = 4
 
 CRD = ("apiextensions.k8s.io", "CustomResourceDefinition")
@@ -69,19 +56,6 @@ NEVER_KINDS = frozenset(
 """Kinds that are no part of an application's state."""
 
 _STABLE = re.compile(r"v\d+")
-
-
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """A kind, or a whole group/version, that could not be read to its end."""
-
-    name: str
-    """`secrets`, `widgets.example.com`, or `*.metrics.k8s.io/v1beta1` when discovery failed."""
-    group: str
-    kind: str
-    """Empty for a whole group."""
-    reason: str
-    message: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,11 +103,6 @@ class Observation:
         return frozenset((kind.group, kind.kind) for kind in self.kinds) - broken
 
 
-def name_of_kind(kind: ResourceType) -> str:
-    """`deployments.apps`, `secrets`: how outcomes and version ranges name a kind."""
-    return f"{kind.plural}.{kind.group}" if kind.group else kind.plural
-
-
 def capturable(
     discovery: Discovery, *, storage: Mapping[tuple[str, str], str] | None = None
 ) -> list[ResourceType]:
@@ -156,6 +125,18 @@ def capturable(
     return chosen
 
 
+class Reader(Protocol):
+    """Where kinds are read from instead of lists."""
+
+    def read(self, kind: ResourceType, *, stop: threading.Event | None) -> Listing:
+        """All objects of a kind in all namespaces, at least as new as when the reader was made ready."""
+        ...
+
+    def defined(self, definitions: Iterable[Observed]) -> None:
+        """Be told of all definitions of custom resources, before any of their kinds is read."""
+        ...
+
+
 def observe_cluster(
     cluster: Cluster,
     discovery: Discovery,
@@ -163,8 +144,17 @@ def observe_cluster(
     since: Observation | None = None,
     clock: Clock | None = None,
     stop: threading.Event | None = None,
+    reader: Reader | None = None,
 ) -> Observation:
     """See everything that captures may need: CRDs first, because they say which version is stored.
+
+    Args:
+        cluster: Where to look.
+        discovery: What it serves.
+        since: An earlier observation.
+        clock: Where time comes from.
+        stop: Ends the work with StoppedError.
+        reader: Where kinds are read from; lists by default.
 
     Raises:
         ReconcilerError: the cluster cannot be read at all; StoppedError when `stop` was set.
@@ -172,14 +162,16 @@ def observe_cluster(
     started_at = clock.now() if clock else None
     definition = discovery.find(*CRD)
     first = [definition] if definition and "list" in definition.verbs else []
-    definitions = observe(cluster, discovery, first, since=since, stop=stop)
+    definitions = observe(cluster, discovery, first, since=since, stop=stop, reader=reader)
+    if reader is not None:
+        reader.defined(definitions.objects.values())
     storage = {}
     for seen in definitions.objects.values():
         found = _stored_version(seen.manifest())
         if found:
             storage[found[0]] = found[1]
     kinds = [k for k in capturable(discovery, storage=storage) if (k.group, k.kind) != CRD]
-    rest = observe(cluster, discovery, kinds, since=since, stop=stop)
+    rest = observe(cluster, discovery, kinds, since=since, stop=stop, reader=reader)
     gone = set(definitions.removed) | set(rest.removed)
     if since:
         gone |= _of_vanished_kinds(since, discovery, {*definitions.objects, *rest.objects})
@@ -203,8 +195,9 @@ def observe(
     since: Observation | None = None,
     namespace: str = "",
     stop: threading.Event | None = None,
+    reader: Reader | None = None,
 ) -> Observation:
-    """List `kinds`, in one namespace or in all, and compare with what was seen before.
+    """Read `kinds`, in one namespace or in all, and compare with what was seen before.
 
     Args:
         cluster: Where to look.
@@ -213,16 +206,22 @@ def observe(
         since: An earlier observation of the same scope.
         namespace: Only this namespace; cluster-scoped kinds are then left aside.
         stop: Ends the work with StoppedError.
+        reader: Where kinds are read from, if not from lists; of all namespaces.
 
     Raises:
         UnauthorizedError: the credentials do not hold.
         UnavailableError: not one kind could be read.
     """
     wanted = [kind for kind in kinds if kind.namespaced or not namespace]
+    assert not (reader and namespace), "readers know all namespaces"
+
+    def read(kind: ResourceType) -> Listing:
+        if reader is not None:
+            return reader.read(kind, stop=stop)
+        return list_kind(cluster, kind, namespace=namespace, stop=stop)
+
     with ThreadPoolExecutor(max_workers=WORKERS, thread_name_prefix="observe") as pool:
-        listings = list(
-            pool.map(lambda kind: _list(cluster, kind, namespace=namespace, stop=stop), wanted)
-        )
+        listings = list(pool.map(read, wanted))
     faults = [listing.fault for listing in listings if listing.fault]
     if faults and len(faults) == len(listings) and len(listings) > 1:
         raise faults[0]
@@ -241,69 +240,15 @@ def observe(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Listing:
-    kind: ResourceType
-    objects: list[Observed]
-    versions: VersionRange | None = None
-    gap: Gap | None = None
-    fault: ReconcilerError | None = None
-
-
-def _list(
-    cluster: Cluster, kind: ResourceType, *, namespace: str, stop: threading.Event | None
-) -> _Listing:
-    """List one kind; start again from the beginning when a page is lost or the token expired."""
-    last: ReconcilerError | None = None
-    for _ in range(TRIES):
-        try:
-            return _list_once(cluster, kind, namespace=namespace, stop=stop)
-        except (ExpiredError, UnavailableError) as error:
-            last = error
-        except UnauthorizedError:
-            raise
-        except (NotFoundError, NotServedError) as error:
-            return _Listing(kind, [], gap=_gap(kind, "NotServed", error))
-        except ForbiddenError as error:
-            return _Listing(kind, [], gap=_gap(kind, "Forbidden", error))
-        except ApiError as error:
-            return _Listing(kind, [], gap=_gap(kind, error.reason, error))
-    assert last is not None
-    return _Listing(kind, [], gap=_gap(kind, last.reason, last), fault=last)
-
-
-def _list_once(
-    cluster: Cluster, kind: ResourceType, *, namespace: str, stop: threading.Event | None
-) -> _Listing:
-    objects: list[Observed] = []
-    first = upto = ""
-    for page in cluster.pages(kind, namespace=namespace):
-        check_stop(stop)
-        objects.extend(remember(_typed(item, kind)) for item in page.items)
-        first = first or page.resource_version
-        upto = page.resource_version or upto
-    return _Listing(kind, objects, VersionRange(since=first, upto=upto))
-
-
-def _typed(item: Manifest, kind: ResourceType) -> Manifest:
-    if item.get("kind") and item.get("apiVersion"):
-        return item
-    return {"apiVersion": kind.api_version, "kind": kind.kind, **item}
-
-
-def _gap(kind: ResourceType, reason: str, error: ReconcilerError) -> Gap:
-    return Gap(name_of_kind(kind), kind.group, kind.kind, reason, error.message[:256])
-
-
 def _failed_group(name: str, why: str) -> Gap:
     return Gap(f"*.{name}", name.rpartition("/")[0], "", "GroupUnavailable", why[:256])
 
 
-def _once(listings: Sequence[_Listing], discovery: Discovery) -> dict[ObjectKey, Observed]:
+def _once(listings: Sequence[Listing], discovery: Discovery) -> dict[ObjectKey, Observed]:
     """Join the lists; an object that two groups serve is taken from the stable, newer one."""
     order = {(kind.group, kind.kind): at for at, kind in enumerate(discovery.types)}
 
-    def rank(listing: _Listing) -> tuple[bool, bool, int]:
+    def rank(listing: Listing) -> tuple[bool, bool, int]:
         kind = listing.kind
         is_stable = _STABLE.fullmatch(kind.version) is not None
         return (
@@ -326,7 +271,7 @@ def _compare(
     objects: Mapping[ObjectKey, Observed],
     since: Observation | None,
     namespace: str,
-    listings: Sequence[_Listing],
+    listings: Sequence[Listing],
     gaps: Sequence[Gap],
 ) -> tuple[tuple[ObjectKey, ...], tuple[ObjectKey, ...], dict[ObjectKey, Observed]]:
     """What changed, what is gone, and what stays known although it could not be read again."""

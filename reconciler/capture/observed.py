@@ -87,6 +87,11 @@ def remember(manifest: Manifest) -> Observed:
     )
 
 
+def recall(projection: bytes) -> Observed:
+    """An object of an earlier point, from its projection: without a resource version, and without state."""
+    return remember(_decode(projection))
+
+
 def _owner(reference: Mapping[str, Any]) -> Owner:
     return Owner(
         group=group_of(reference.get("apiVersion", "")),

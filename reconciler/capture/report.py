@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from reconciler.capture.observe import Gap, Observation
+from reconciler.capture.listing import Gap
+from reconciler.capture.observe import Observation
 from reconciler.clock import parse_instant
 from reconciler.kinds.effective import Application, EffectivePolicy
 from reconciler.kinds.record import (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -12,6 +12,7 @@ from reconciler.blueprint.match import WORKLOADS, match_service
 from reconciler.blueprint.pods import pod_of
 from reconciler.blueprint.stop import StoppedError, check_stop
 from reconciler.capture.copies import Copies
+from reconciler.capture.observe import Observation
 from reconciler.capture.observed import Observed
 from reconciler.capture.references import is_claim_of
 from reconciler.clock import Clock, format_instant
@@ -19,10 +20,14 @@ from reconciler.cluster.port import Cluster, Discovery
 from reconciler.errors import ReconcilerError, TransientError
 from reconciler.kinds.blueprint import Blueprint
 from reconciler.kinds.record import Outcome
-from reconciler.objects import Manifest, canonical, field, pod_spec_of, project
+from reconciler.objects import Manifest, ObjectKey, canonical, field, pod_spec_of, project
 from reconciler.store.port import Content
 
 TRIES = 2
+
+
+Changed = Callable[[str, Observation], list[ObjectKey]]
+"""Namespace, observation → the objects of the namespace that are other than they were."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,8 @@ class Reach:
     clock: Clock
     stop: threading.Event | None
     helper_image: str
+    changed: Changed | None = None
+    """Tells what changed since an observation, where that is known."""
 
 
 @dataclass(frozen=True)

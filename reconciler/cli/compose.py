@@ -18,6 +18,7 @@ import click
 import structlog
 from structlog.typing import EventDict
 
+from reconciler.capture.watches import Watches
 from reconciler.clock import Clock, SystemClock
 from reconciler.cluster.port import Cluster
 from reconciler.daemon.desired import Desired, desire, poll_sources
@@ -53,6 +54,7 @@ class Parts:
         is_configured: bool = True,
         may_ask: bool = True,
         is_elsewhere: bool = False,
+        is_serving: bool = False,
     ) -> None:
         self.configuration = configuration
         self.is_configured = is_configured
@@ -64,6 +66,8 @@ class Parts:
         self._may_ask = may_ask
         self.is_elsewhere = is_elsewhere
         """The cluster was chosen by a context that was typed."""
+        self.is_serving = is_serving
+        """More than one pass will run: what changes between them is followed."""
         self._typed: dict[str, str] = {}
 
     @cached_property
@@ -170,7 +174,12 @@ class Parts:
             sources=self.sources,
             locations=self.locations,
             journal=self.journal,
+            watches=self._watches(),
         )
+
+    def _watches(self) -> Watches | None:
+        entry = self.settings.watches
+        return Watches(proof_every=entry.proof) if self.is_serving and entry.enabled else None
 
     @property
     def journal(self) -> Path:

@@ -42,7 +42,11 @@ def _serve(parts: object) -> int:
     assert isinstance(parts, Parts)
     with TimerClock() as clock, stop_on_signals() as stop:
         serving = Parts(
-            parts.configuration, clock=clock, may_ask=False, is_elsewhere=parts.is_elsewhere
+            parts.configuration,
+            clock=clock,
+            may_ask=False,
+            is_elsewhere=parts.is_elsewhere,
+            is_serving=True,
         )
         daemon = Daemon(serving.reconciler, clock=clock, poll=serving.settings.poll)
         listen = serving.settings.health
@@ -57,5 +61,8 @@ def _serve(parts: object) -> int:
                 f"health on http://{listen.host}:{server.port}/healthz",
                 err=True,
             )
-            daemon.run(stop=stop)
+            try:
+                daemon.run(stop=stop)
+            finally:
+                serving.reconciler.close()
     return 0

@@ -16,7 +16,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -33,6 +33,7 @@ from urllib3.exceptions import (
     SSLError,
 )
 
+from reconciler.cluster.linestream import LineStream
 from reconciler.cluster.port import NotServedError, UnauthorizedError, UnavailableError
 from reconciler.cluster.refusal import BusyError, decode_status, refusal_of
 
@@ -88,10 +89,23 @@ class Connection:
         attempts: int = ATTEMPTS,
     ) -> Any:
         """GET a document, repeating after 429 and 5xx."""
+        return self.sized(path, subject=subject, query=query, accept=accept, attempts=attempts)[0]
+
+    def sized(
+        self,
+        path: str,
+        *,
+        subject: str,
+        query: Query = (),
+        accept: str = "application/json",
+        attempts: int = ATTEMPTS,
+    ) -> tuple[Any, int]:
+        """As `read`; with the bytes of the document."""
         for attempt in range(1, attempts + 1):
             try:
                 answer = self._open("GET", path, subject=subject, query=query, accept=accept)
-                return self._document(answer, subject)
+                body = self._body(answer, subject)
+                return self._decoded(body, subject, code=answer.status), len(body)
             except BusyError as error:
                 wait_s = max(error.retry_after_s or 0.0, FIRST_WAIT_S * 2 ** (attempt - 1))
                 if attempt == attempts or wait_s > LONGEST_WAIT_S:
@@ -113,30 +127,20 @@ class Connection:
         answer = self._open(
             method, path, subject=subject, query=query, body=body, content_type=content_type
         )
-        return self._document(answer, subject)
+        return self._decoded(self._body(answer, subject), subject, code=answer.status)
 
     def lines(
         self, path: str, *, subject: str, query: Query, silence_s: float, longest_s: float
-    ) -> Iterator[bytes]:
-        """GET a stream and yield its lines; it must not be silent for `silence_s`."""
+    ) -> LineStream:
+        """GET a stream of lines; it must not be silent for `silence_s`."""
         answer = self._open("GET", path, subject=subject, query=query, read_timeout_s=silence_s)
-        started = time.monotonic()
-        rest = bytearray()
-        try:
-            while piece := answer.read1(_PIECE_BYTES):
-                rest += piece
-                if b"\n" in piece:
-                    *whole, last = bytes(rest).split(b"\n")
-                    rest = bytearray(last)
-                    yield from (line for line in whole if line)
-                if len(rest) > ANSWER_LIMIT_BYTES or time.monotonic() - started > longest_s:
-                    raise UnavailableError(f"{subject}: the stream of {self.cluster} has no end")
-        except (HTTPError, OSError, http.client.HTTPException) as error:
-            raise self._broken(error, subject, timeout_s=silence_s) from error
-        finally:
-            answer.close()
-        if rest:
-            raise UnavailableError(f"{subject}: {self.cluster} closed the stream within a line")
+        return LineStream(
+            answer,
+            subject=subject,
+            longest_s=longest_s,
+            line_bytes_max=ANSWER_LIMIT_BYTES,
+            broken=lambda error: self._broken(error, subject, timeout_s=silence_s),
+        )
 
     def headers(self) -> dict[str, str]:
         """Ask the configuration for the credentials of this moment."""
@@ -250,13 +254,12 @@ class Connection:
         status = decode_status(self._body(answer, subject))
         raise refusal_of(subject, code=answer.status, status=status, headers=answer.headers)
 
-    def _document(self, answer: urllib3.BaseHTTPResponse, subject: str) -> Any:
-        body = self._body(answer, subject)
+    def _decoded(self, body: bytes, subject: str, *, code: int) -> Any:
         try:
             return msgspec.json.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise UnavailableError(
-                f"{subject}: {self.cluster} answered {answer.status} without a JSON document",
+                f"{subject}: {self.cluster} answered {code} without a JSON document",
                 hint="something between here and the API server may have answered for it",
             ) from error
 

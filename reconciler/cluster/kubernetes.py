@@ -20,6 +20,7 @@ from reconciler.cluster.port import (
     ExecSession,
     ExecTarget,
     ExpiredError,
+    Head,
     InvalidError,
     NotFoundError,
     NotServedError,
@@ -30,12 +31,14 @@ from reconciler.cluster.port import (
     WatchEvent,
 )
 from reconciler.cluster.refusal import refusal_of
-from reconciler.errors import UsageError
+from reconciler.errors import ReconcilerError, UsageError
 from reconciler.objects import Manifest, name_of, namespace_of
 
 if TYPE_CHECKING:
     from reconciler.cluster.connection import Connection
+    from reconciler.cluster.linestream import LineStream
 
+_METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 _NAMESPACES = ResourceType(
     group="",
     version="v1",
@@ -174,16 +177,29 @@ class KubernetesCluster:
             query = [("limit", str(page_size))]
             query += [("labelSelector", label_selector)] if label_selector else []
             query += [("continue", token)] if token else []
-            listed = self._connection.read(_path(kind, namespace), subject=subject, query=query)
+            path = _path(kind, namespace)
+            listed, size_bytes = self._connection.sized(path, subject=subject, query=query)
             metadata = listed.get("metadata") or {}
             token = metadata.get("continue") or ""
             yield Page(
                 items=[_filled(item, kind) for item in listed.get("items") or []],
                 resource_version=metadata.get("resourceVersion") or "",
                 continue_token=token,
+                size_bytes=size_bytes,
             )
             if not token:
                 return
+
+    def head(self, kind: ResourceType) -> Head:
+        """Ask for one item's metadata."""
+        subject = _subject("list", kind, "")
+        listed = self._connection.read(
+            _path(kind, ""), subject=subject, query=[("limit", "1")], accept=_METADATA
+        )
+        metadata, items = listed.get("metadata") or {}, listed.get("items") or []
+        remaining = metadata.get("remainingItemCount", None if metadata.get("continue") else 0)
+        count = None if remaining is None else len(items) + int(remaining)
+        return Head(resource_version=metadata.get("resourceVersion") or "", count=count)
 
     def get(self, kind: ResourceType, name: str, *, namespace: str = "") -> Manifest | None:
         """Read one object; None when it is absent."""
@@ -297,8 +313,9 @@ class KubernetesCluster:
         resource_version: str,
         namespace: str = "",
         timeout_s: int = 300,
-    ) -> Iterator[WatchEvent]:
-        """Yield what changed; a connection that stays silent past its end is `UnavailableError`."""
+        silence_s: float | None = None,
+    ) -> OpenWatch:
+        """Open a watch; the answer's head has come when this returns."""
         subject = _subject("watch", kind, namespace)
         query = [
             ("watch", "true"),
@@ -307,16 +324,15 @@ class KubernetesCluster:
             ("timeoutSeconds", str(timeout_s)),
         ]
         # A server may say nothing until its own time-out ends the watch; after that it is gone.
-        silence_s = timeout_s + self._connection.timeout_s
+        longest_s = timeout_s + self._connection.timeout_s
         lines = self._connection.lines(
             _path(kind, namespace),
             subject=subject,
             query=query,
-            silence_s=silence_s,
-            longest_s=2 * silence_s,
+            silence_s=silence_s or longest_s,
+            longest_s=2 * longest_s,
         )
-        for line in lines:
-            yield _event(line, kind, subject)
+        return OpenWatch(lines, kind=kind, subject=subject)
 
     def execute(
         self, target: ExecTarget, argv: Sequence[str], *, stdin: bool = False
@@ -373,6 +389,30 @@ def _filled(manifest: Manifest, kind: ResourceType) -> Manifest:
     return {"apiVersion": kind.api_version, "kind": kind.kind, **manifest}
 
 
+class OpenWatch:
+    """The events of a stream of lines."""
+
+    def __init__(self, lines: LineStream, *, kind: ResourceType, subject: str) -> None:
+        self._stream = lines
+        self._lines = iter(lines)
+        self._kind = kind
+        self._subject = subject
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> WatchEvent:
+        try:
+            return _event(next(self._lines), self._kind, self._subject)
+        except ReconcilerError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End it."""
+        self._stream.close()
+
+
 def _event(line: bytes, kind: ResourceType, subject: str) -> WatchEvent:
     try:
         event = msgspec.json.decode(line)
@@ -385,4 +425,4 @@ def _event(line: bytes, kind: ResourceType, subject: str) -> WatchEvent:
         raise refusal_of(subject, code=int(object_.get("code") or 500), status=object_)
     if type_ not in ("ADDED", "MODIFIED", "DELETED", "BOOKMARK"):
         raise NotServedError(f"{subject}: unknown event {str(type_)[:32]!r}")
-    return WatchEvent(type=type_, object=_filled(object_, kind))
+    return WatchEvent(type=type_, object=_filled(object_, kind), size_bytes=len(line))

@@ -84,6 +84,17 @@ class Page:
     items: list[Manifest]
     resource_version: str
     continue_token: str
+    size_bytes: int = 0
+    """What was read for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What a list of one item says of all: the newest version of anything, and how many objects there are."""
+
+    resource_version: str
+    count: int | None
+    """None where the server does not say."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +103,26 @@ class WatchEvent:
 
     type: Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK"]
     object: Manifest
+    size_bytes: int = 0
+    """What was read for it."""
+
+
+class Watch(Protocol):
+    """An open watch: its events, until the server closes it or `close` does."""
+
+    def __iter__(self) -> Iterator[WatchEvent]:
+        """The same iterator at every call.
+
+        Raises:
+            ExpiredError: the version is too old, as a status or as an ERROR event after a 200.
+        """
+        ...
+
+    def __next__(self) -> WatchEvent: ...
+
+    def close(self) -> None:
+        """End it, from any thread: whoever waits for an event sees the end."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +272,13 @@ class Cluster(Protocol):
         """Delete an object, only the one with `uid` when given (else ConflictError)."""
         ...
 
+    def head(self, kind: ResourceType) -> Head:
+        """Ask for one item's metadata: the version that a list would have now, and how long it would be.
+
+        Consistent: everything that was written before is counted.
+        """
+        ...
+
     def watch(
         self,
         kind: ResourceType,
@@ -248,11 +286,14 @@ class Cluster(Protocol):
         resource_version: str,
         namespace: str = "",
         timeout_s: int = 300,
-    ) -> Iterator[WatchEvent]:
-        """Yield what changed since `resource_version`, bookmarks included, until the server closes.
+        silence_s: float | None = None,
+    ) -> Watch:
+        """Watch what changes since `resource_version`, bookmarks included, for at most `timeout_s`.
+
+        A stream that says nothing for `silence_s`, or past its end by default, is UnavailableError.
 
         Raises:
-            ExpiredError: the version is too old, as a status or as an ERROR event after a 200.
+            ExpiredError: the version is too old.
         """
         ...
 

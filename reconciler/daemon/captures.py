@@ -255,6 +255,7 @@ class Capturing:
             stop=self.stop,
             helper_image=self.settings.helper_image,
             closed=self.locations.faults,
+            changed=self.survey.watches.changed if self.survey.watches else None,
         )
 
     def _previous(self, entry: DueCapture, sessions: Sessions) -> dict[str, Point | None]:

@@ -93,6 +93,13 @@ class Metrics:
             "location_up", "Whether a location opens.", "cluster", "location"
         )
 
+        self.watch_alarms = self._counter(
+            "watch_alarms", "Watches that did not tell what they should have.", "cluster", "kind"
+        )
+        self.followed_kinds = self._gauge(
+            "followed_kinds", "Kinds that are watched between captures.", "cluster"
+        )
+
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
         return Gauge(f"reconciler_{name}", text, labels, registry=self.registry)
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import structlog
 
 from reconciler.capture.coverage import Coverage
+from reconciler.capture.watches import Watches
 from reconciler.clock import Clock
 from reconciler.cluster.port import Cluster
 from reconciler.daemon.captures import CaptureLine, Capturing
@@ -139,6 +140,7 @@ class Reconciler:
         locations: Locations,
         metrics: Metrics | None = None,
         journal: Path | None = None,
+        watches: Watches | None = None,
     ) -> None:
         self.settings = settings
         self.clock = clock
@@ -148,6 +150,12 @@ class Reconciler:
         self.locations = locations
         self.metrics = metrics or Metrics(cluster=settings.cluster.name)
         self.journal = journal
+        self.watches = watches
+
+    def close(self) -> None:
+        """End what is followed between passes."""
+        if self.watches is not None:
+            self.watches.close()
 
     def run_pass(self, *, stop: threading.Event) -> PassReport:
         """Run one pass. Expected failures are in the report; only bugs are raised."""
@@ -180,6 +188,7 @@ class Reconciler:
                 )
                 log.error("phase failed", phase=where, reason=error.reason, message=error.message)
         self._report_locations(state)
+        self._report_watches(state)
         state.report.ended_at = self.clock.now()
         self._measure(state)
         return state.report
@@ -220,6 +229,7 @@ class Reconciler:
             view=self.ledger.view(),
             clock=self.clock,
             stop=state.stop,
+            watches=self.watches,
         )
         state.report.coverage = state.survey.coverage
         state.report.notes = state.survey.notes(state.desired, view=self.ledger.view())
@@ -334,6 +344,25 @@ class Reconciler:
                     message=error.message,
                     hint=error.hint,
                     may_pass=isinstance(error, TransientError),
+                )
+            )
+
+    def _report_watches(self, state: Pass) -> None:
+        """Say which watches were found wrong: what they vouched for was captured older than it was."""
+        if self.watches is None:
+            return
+        self.metrics.followed_kinds.labels(self.settings.cluster.name).set(
+            len(self.watches.followed)
+        )
+        alarms = self.watches.take_alarms()
+        for alarm in alarms[:FAULTS_SHOWN_MAX]:
+            self.metrics.watch_alarms.labels(self.settings.cluster.name, alarm.kind).inc()
+            state.report.problems.append(
+                Problem(
+                    where="watches",
+                    message=str(alarm),
+                    hint="the next capture lists this kind; if it happens again and again, set watches.enabled: false",
+                    may_pass=True,
                 )
             )
 

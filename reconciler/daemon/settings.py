@@ -119,6 +119,15 @@ class PruneSettings(Model):
     """Content that nothing refers to stays at least this long."""
 
 
+class WatchSettings(Model):
+    """How the daemon follows objects between captures."""
+
+    enabled: bool = True
+    """Follow kinds by watches; without, every capture lists all."""
+    proof: Span = timedelta(hours=6)
+    """How often each watch is compared with a list."""
+
+
 class Settings(Model):
     """The operator's configuration."""
 
@@ -148,6 +157,8 @@ class Settings(Model):
     """The most that retention may retire in one pass."""
     prune: PruneSettings = Field(default_factory=lambda: PruneSettings.model_validate({}))
     """When content may go."""
+    watches: WatchSettings = Field(default_factory=lambda: WatchSettings.model_validate({}))
+    """How the daemon follows objects between captures."""
     notifications: Planned
     object_store: Planned
 

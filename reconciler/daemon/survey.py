@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from reconciler.capture.coverage import Coverage, applications
 from reconciler.capture.observe import Observation, observe_cluster
 from reconciler.capture.select import labels_seen, leftovers
+from reconciler.capture.watches import Watches
 from reconciler.clock import Clock, format_instant
 from reconciler.cluster.port import Cluster, Discovery
 from reconciler.daemon.desired import Desired
@@ -34,6 +35,8 @@ class Survey:
     namespaces: list[Manifest]
     clock: Clock
     stop: threading.Event | None = None
+    watches: Watches | None = None
+    """What is followed between passes, in a daemon."""
     coverage: Coverage = field(default_factory=lambda: Coverage(covered=(), uncovered=()))
     _observation: Observation | None = None
 
@@ -41,10 +44,15 @@ class Survey:
     def observation(self) -> Observation:
         """Everything that captures may need, read when first asked for."""
         if self._observation is None:
-            self._observation = observe_cluster(
-                self.cluster, self.discovery, clock=self.clock, stop=self.stop
-            )
+            self._observation = self._observe()
         return self._observation
+
+    def _observe(self) -> Observation:
+        if self.watches is None:
+            return observe_cluster(self.cluster, self.discovery, clock=self.clock, stop=self.stop)
+        return self.watches.observe(
+            self.cluster, self.discovery, uid=self.uid, clock=self.clock, stop=self.stop
+        )
 
     @property
     def assignments(self) -> list[tuple[Application, EffectivePolicy]]:
@@ -134,6 +142,7 @@ def survey(
     view: LedgerView,
     clock: Clock,
     stop: threading.Event | None = None,
+    watches: Watches | None = None,
 ) -> Survey:
     """Look at a cluster.
 
@@ -153,7 +162,13 @@ def survey(
     assert kind is not None, "every API server serves namespaces"
     namespaces = [item for page in cluster.pages(kind) for item in page.items]
     found = Survey(
-        cluster=cluster, discovery=discovery, uid=uid, namespaces=namespaces, clock=clock, stop=stop
+        cluster=cluster,
+        discovery=discovery,
+        uid=uid,
+        namespaces=namespaces,
+        clock=clock,
+        stop=stop,
+        watches=watches,
     )
     found.cover(desired, settings=settings, view=view)
     return found

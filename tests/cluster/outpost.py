@@ -78,6 +78,13 @@ class Kubectl:
             raise KubectlError(f"kubectl {' '.join(argv)}: {done.stderr.decode().strip()[-2000:]}")
         return done.stdout.decode()
 
+    def answers(self, *argv: str) -> str:
+        """What it says, whether it succeeds or not."""
+        try:
+            return self(*argv)
+        except KubectlError as error:
+            return str(error)
+
     def get(self, *argv: str) -> dict[str, Any]:
         """Read as JSON."""
         return json.loads(self("get", *argv, "-o", "json"))
@@ -108,6 +115,8 @@ class Outpost:
     clock: SteppedClock | None = None
     ready_s: int = 120
     """How long restores wait for workloads."""
+    hour: timedelta = timedelta(hours=1)
+    """From one slot to the next."""
     is_made: bool = False
     """Whether the remotes and the location are there already."""
 
@@ -172,9 +181,9 @@ health: {{port: 0}}
 
     # -- the daemon --------------------------------------------------------------------------------
 
-    def parts(self) -> Parts:
+    def parts(self, *, is_serving: bool = False) -> Parts:
         """What a fresh process of the daemon has in memory."""
-        return Parts(load_configuration(self.config), clock=self.clock)
+        return Parts(load_configuration(self.config), clock=self.clock, is_serving=is_serving)
 
     def run_pass(self) -> PassReport:
         """One pass of a fresh process."""

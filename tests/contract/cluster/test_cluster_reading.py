@@ -196,6 +196,54 @@ def test_a_watch_hears_what_happens_later(bench):
     assert first.object["metadata"]["uid"]
 
 
+def test_a_watch_is_ended_from_outside(bench):
+    """`close` from another thread wakes whoever waits for an event, without an error, and can be called twice."""
+    kind = bench.type("ConfigMap")
+    [page] = bench.cluster.pages(kind, namespace=bench.namespace)
+    watch = bench.cluster.watch(
+        kind, resource_version=page.resource_version, namespace=bench.namespace, timeout_s=60
+    )
+    events = []
+    reading = threading.Thread(target=lambda: events.extend(watch))
+    reading.start()
+    watch.close()
+    watch.close()
+    reading.join(10)
+
+    assert not reading.is_alive()
+    assert [e.type for e in events if e.type != "BOOKMARK"] == []
+
+
+def test_the_head_of_a_list_counts_what_was_written(bench):
+    """The version is that of a list made now, and the number that of all namespaces' objects; empty kinds have none."""
+    kind = bench.type("LimitRange")
+    before = bench.cluster.head(kind)
+    body = {"apiVersion": "v1", "kind": "LimitRange", "spec": {"limits": []}}
+    for at in range(3):
+        made = bench.make({**body, "metadata": {"name": f"l{at}"}})
+    after = bench.cluster.head(kind)
+
+    assert after.count - before.count == 3
+    assert int(after.resource_version) >= int(made["metadata"]["resourceVersion"])
+    assert bench.cluster.head(bench.type("Lease", "coordination.k8s.io")).count is not None
+
+
+def test_sizes_are_those_of_what_was_read(bench):
+    """A page and an event say how many bytes they were."""
+    kind = bench.type("ConfigMap")
+    [before] = bench.cluster.pages(kind, namespace=bench.namespace)
+    bench.make(config_map("large", fill="x" * 5000))
+    [after] = bench.cluster.pages(kind, namespace=bench.namespace)
+    watch = bench.cluster.watch(
+        kind, resource_version=before.resource_version, namespace=bench.namespace, timeout_s=20
+    )
+    event = next(one for one in watch if one.type == "ADDED")
+    watch.close()
+
+    assert 5000 < after.size_bytes - before.size_bytes < 7000
+    assert 5000 < event.size_bytes < 7000
+
+
 def test_a_quiet_watch_ends_with_a_bookmark(bench):
     """When nothing happens the watch ends in time, without an error, and its bookmark can be resumed from."""
     if bench.is_real:

@@ -14,6 +14,7 @@ from reconciler.kinds.record import RestorePointSpec
 from reconciler.objects import project
 from reconciler.store.memory import MemoryStorage
 from reconciler.store.port import StorageFullError
+from tests.integration.capture.test_observing import crd
 from tests.support.capturing import Shelf, outcomes
 from tests.support.seen import manifest, pod_template, policy
 from tests.support.town import key
@@ -169,6 +170,21 @@ def test_a_forbidden_kind_makes_it_partial_and_takes_nothing_away(shop):
     assert shelf.objects(second) == shelf.objects(first)
     assert third.record.phase == "Succeeded"
     assert shelf.objects(third) == shelf.objects(first)
+
+
+def test_what_is_taken_over_keeps_its_definition(shop):
+    """A custom resource that cannot be read is taken over together with the definition that it needs."""
+    shop.create(crd(("v1", True, True)))
+    shop.wait(lambda: shop.discovery.find("example.com", "Widget"), "the CRD to be served")
+    shop.create(manifest("Widget", "w", api="example.com/v1"))
+    shelf = Shelf(shop)
+    first = shelf.capture()
+    shop.sandbox.deny("list", "widgets", group="example.com")
+    second = shelf.capture()
+
+    assert key("Widget", "w", group="example.com") in shelf.objects(first)
+    assert second.record.phase == "Partial"
+    assert shelf.objects(second) == shelf.objects(first)
 
 
 def test_a_broken_group_makes_it_partial(shop):

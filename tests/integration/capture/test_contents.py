@@ -8,6 +8,8 @@ import threading
 import pytest
 
 from reconciler.blueprint.stop import StoppedError
+from reconciler.capture.watches import Watches
+from reconciler.clock import SystemClock
 from reconciler.cluster.kubernetes import connect
 from reconciler.cluster.sandbox.server import Sandbox
 from reconciler.kinds.blueprint import Blueprint
@@ -97,6 +99,36 @@ def test_a_service_is_captured_by_its_blueprint(shop):
         (ARTIFACT, "stream", 8)
     ]
     assert captured.record.artifacts[0].consistent_at == shelf.clock.now()
+
+
+def test_what_changes_while_contents_are_read_is_named(shop):
+    """With watches: an object that is other than in the point, whose contents are newer, is told by name."""
+    shop.create(manifest("ConfigMap", "early", data={"a": "1"}))
+    watches = Watches(worth_bytes=0)
+    try:
+        uid = shop.cluster.uid()
+        seen = watches.observe(shop.cluster, shop.discovery, uid=uid, clock=SystemClock())
+        shop.patch("v1", "ConfigMap", "early", {"data": {"a": "2"}})
+        shop.wait(lambda: watches.changed("shop", seen), "the change to be told")
+        captured = Shelf(shop).capture(
+            blueprints=[without_quiesce(kv_blueprint())],
+            observation=seen,
+            changed=watches.changed,
+        )
+    finally:
+        watches.close()
+
+    assert captured.record.phase == "Succeeded"
+    [told] = [o for o in captured.record.outcomes if o.reason == "ChangedDuringCapture"]
+    assert told.item == key("ConfigMap", "early").path
+
+
+def without_quiesce(blueprint):
+    """The blueprint of a service that is not held still, so that its namespace is not listed again."""
+    body = blueprint.model_dump(mode="json", by_alias=True, exclude_none=True)
+    for action in ("quiesce", "resume"):
+        body["spec"]["actions"].pop(action, None)
+    return Blueprint.model_validate(body)
 
 
 def test_without_a_blueprint_the_files_are_read_where_they_are_mounted(shop):

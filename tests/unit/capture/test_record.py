@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from reconciler.capture.observe import Gap
+from reconciler.capture.listing import Gap
 from reconciler.capture.observed import remember
 from reconciler.capture.report import Findings, Occasion, as_json, ledger_form, record_of
 from reconciler.kinds.effective import Application

@@ -19,7 +19,15 @@ else:
 NAMESPACE_MAX = 63
 VALID_FOR = timedelta(hours=4)
 """How long a request made on the command line may be started."""
-EXIT_CODES = {"Succeeded": 0, "Partial": 3, "Failed": 6, "Refused": 4, "Cancelled": 6, "Waiting": 7}
+EXIT_CODES = {
+    "Succeeded": 0,
+    "Partial": 3,
+    "Failed": 6,
+    "Refused": 4,
+    "Cancelled": 6,
+    "Waiting": 7,
+    "Changed": 1,
+}
 """How a restore that ended so ends the command."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,7 @@ def break_glass_run(
     passphrase_file: Path | None,
     reason: str | None,
     attempt: int,
+    watch_after: timedelta | None,
     options: dict[str, Any],
 ) -> int:
     """Restore POINT from the location at URL; nothing of Git is read or written.
@@ -99,7 +101,35 @@ def break_glass_run(
         if outcome.result == "Failed":
             click.echo(f"  {outcome.item}: {outcome.reason} {outcome.message}", err=True)
     click.echo(_last_words(parts, journal), err=True)
-    return EXIT_CODES.get(result.phase, 130)
+    code = EXIT_CODES.get(result.phase, 130)
+    if watch_after is not None and result.phase in ("Succeeded", "Partial"):
+        found = _watch(parts, request, (url, store), watch_after)
+        return code or int(found)
+    return code
+
+
+def _watch(
+    parts: Parts, request: RestoreRequest, location: tuple[str, Store], span: timedelta
+) -> bool:
+    """Wait, then say and journal what others changed of a restore; whether they did."""
+    from reconciler.cli.restore import await_aftermath, show_aftermath
+    from reconciler.daemon.restores import runner_settings
+    from reconciler.restore.glass import watch_break_glass
+
+    if not await_aftermath(parts, span):
+        return False
+    record = watch_break_glass(
+        request,
+        stores=lambda _request: [location],
+        cluster=parts.connect(),
+        settings=runner_settings(parts.settings, watch_after=span),
+        clock=parts.clock,
+        journal=parts.journal,
+    )
+    if record is None:
+        return False
+    show_aftermath(record.spec.message, record.spec.aftermath)
+    return bool(record.spec.aftermath)
 
 
 def _found(

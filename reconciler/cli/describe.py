@@ -192,6 +192,9 @@ def _restore(parts: Parts, name: str) -> dict[str, Any]:
     key = max(found)
     record = found[key].finished or found[key].accepted
     assert record is not None, "a known restore has a record"
+    if (seen := found[key].watched) is not None:
+        after = {"watched_at": seen.spec.watched_at, "aftermath": seen.spec.aftermath}
+        record = record.model_copy(update={"spec": record.spec.model_copy(update=after)})
     return record.model_dump(mode="json", exclude_none=True)
 
 

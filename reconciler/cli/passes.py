@@ -10,7 +10,12 @@ from reconciler.daemon.reconcile import PassReport
 from reconciler.daemon.restores import RestoreLine
 from reconciler.source.adopt import HOLD_REMOVED
 
-_MARKS = {"Succeeded": ("✔", "green"), "Partial": ("◐", "yellow"), "Failed": ("✗", "red")}
+_MARKS = {
+    "Succeeded": ("✔", "green"),
+    "Partial": ("◐", "yellow"),
+    "Failed": ("✗", "red"),
+    "Changed": ("!", "yellow"),
+}
 
 
 def mark(phase: str) -> str:

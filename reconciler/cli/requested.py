@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from reconciler.cli.compose import Parts
     from reconciler.kinds.record import RestoreRecord
     from reconciler.ledger.layout import RestoreKey
-    from reconciler.ledger.ledger import LedgerView
+    from reconciler.ledger.ledger import LedgerView, RestoreState
     from reconciler.restore.request import RestoreRequest
 
 
@@ -32,7 +32,7 @@ def restore_items(parts: Parts) -> list[dict[str, Any]]:
         elif phase != "Recorded":
             waiting.append(_merged(parts, request, phase=phase, message=message))
     recorded = [
-        _recorded(key, record, message=edited.get(key) or record.spec.message)
+        _recorded(key, record, message=edited.get(key) or _changed(state) or record.spec.message)
         for key, state in view.restores().items()
         if (record := state.finished or state.accepted) is not None
     ]
@@ -85,6 +85,12 @@ def _merged(parts: Parts, request: RestoreRequest, *, phase: str, message: str) 
         "reason": request.spec.reason,
         "message": message,
     }
+
+
+def _changed(state: RestoreState) -> str:
+    """What became of a restore right after; empty when it was left as it was."""
+    seen = state.watched
+    return seen.spec.message if seen is not None and seen.spec.aftermath else ""
 
 
 def _recorded(key: RestoreKey, record: RestoreRecord, *, message: str) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ from reconciler.errors import RefusedError, UsageError
 
 if TYPE_CHECKING:
     from reconciler.cli.compose import Parts
+    from reconciler.kinds.record import Aftermath
     from reconciler.restore.entry import Plan
     from reconciler.restore.once import RestoreResult, RestoreRunner
     from reconciler.restore.request import RestoreRequest
@@ -30,6 +33,22 @@ def read_target(_ctx: click.Context, _param: click.Parameter, value: str | None)
     if value is not None:
         check_namespace(value, option="--to")
     return value
+
+
+def read_span(_ctx: click.Context, _param: click.Parameter, value: str | None) -> timedelta | None:
+    """Read a span of time.
+
+    Raises:
+        UsageError: it is none.
+    """
+    from reconciler.kinds.model import parse_span
+
+    if value is None:
+        return None
+    try:
+        return parse_span(value)
+    except ValueError as error:
+        raise UsageError(f"read {value}: expected a span such as 90s or 2m") from error
 
 
 def read_paused(
@@ -236,6 +255,12 @@ def new(
 @click.option(
     "--attempt", default=1, show_default=True, help="Raise it to run the same request again."
 )
+@click.option(
+    "--watch-after",
+    metavar="SPAN",
+    callback=read_span,
+    help="Wait so long after its end, such as 2m, and tell what others changed or removed by then: 1 if they did.",
+)
 @context_option
 @click.pass_context
 def run(
@@ -249,6 +274,7 @@ def run(
     url: str | None,
     passphrase_file: Path | None,
     attempt: int,
+    watch_after: timedelta | None,
     **options: Any,
 ) -> int:
     """Carry out a restore: the Restore in FILE, or POINT with --yes and --reason.
@@ -270,6 +296,7 @@ def run(
             passphrase_file=passphrase_file,
             reason=reason,
             attempt=attempt,
+            watch_after=watch_after,
             options=options,
         )
     parts = parts_of(ctx)
@@ -282,7 +309,7 @@ def run(
                 hint=f"or ask by pull request: reconciler restore new {what} --reason …",
             )
         request = request_of_point(parts, what, reason=reason, attempt=attempt, options=options)
-    result = _run(parts, request)
+    result = _run(parts, request, watch_after)
     if result is None:
         click.echo(
             "nothing to do: this attempt is over (raise the attempt to run it again)", err=True
@@ -290,8 +317,50 @@ def run(
         return 0
     if result.plan is not None:
         click.echo(summary(result.plan))
-    show_result(result)
-    return EXIT_CODES[result.phase]
+    if result.phase == "Changed":
+        show_aftermath(result.message, result.aftermath)
+    else:
+        show_result(result)
+    code = EXIT_CODES[result.phase]
+    if watch_after is not None and result.phase in ("Succeeded", "Partial"):
+        found = _watch(parts, request, watch_after)
+        return code or int(found)
+    return code
+
+
+def _watch(parts: Parts, request: RestoreRequest, span: timedelta) -> bool:
+    """Wait, then say what others changed of a restore; whether they did."""
+    if not await_aftermath(parts, span):
+        return False
+    looked = _runner(parts, watch_after=span).look_again(request)
+    if looked is None:
+        return False
+    show_aftermath(looked.message, looked.aftermath)
+    return bool(looked.aftermath)
+
+
+def await_aftermath(parts: Parts, span: timedelta) -> bool:
+    """Wait for the time to look again; False when it was cut short."""
+    from reconciler.daemon.daemon import stop_on_signals
+    from reconciler.kinds.model import format_span
+
+    click.echo(f"looks again in {format_span(span)}; Ctrl-C leaves it", err=True)
+    with stop_on_signals() as stop:
+        return parts.clock.wait_until(parts.clock.now() + span, stop=stop)
+
+
+def show_aftermath(message: str, aftermath: Sequence[Aftermath]) -> None:
+    """Print what others changed or removed since a restore ended."""
+    from reconciler.cli.passes import mark
+
+    click.echo(f"{mark('Changed' if aftermath else 'Succeeded')} {message}")
+    for one in aftermath[:20]:
+        by = f" by {', '.join(one.managers)}" if one.managers else ""
+        fields = f": {', '.join(one.fields)}" if one.fields else ""
+        note = f" ({one.message})" if one.message else ""
+        click.echo(f"  {one.what}: {one.object}{fields}{by}{note}", err=True)
+    if aftermath:
+        click.echo("next: stop what did it (see `pause`), then raise the attempt", err=True)
 
 
 def show_result(result: RestoreResult) -> None:
@@ -346,12 +415,14 @@ def _runner(parts: Parts, **how: Any) -> RestoreRunner:
     )
 
 
-def _run(parts: Parts, request: RestoreRequest) -> RestoreResult | None:
+def _run(
+    parts: Parts, request: RestoreRequest, watch_after: timedelta | None
+) -> RestoreResult | None:
     from reconciler.cli.progress import restoring
     from reconciler.daemon.daemon import stop_on_signals
 
     with restoring() as watch, stop_on_signals() as stop:
-        results = _runner(parts, watch=watch).step([request], stop=stop)
+        results = _runner(parts, watch=watch, watch_after=watch_after).step([request], stop=stop)
     if not results and stop.is_set():
         raise RefusedError(
             "restore run: stopped before it was accepted",

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from reconciler.clock import Clock
 from reconciler.cluster.port import Cluster
@@ -48,11 +49,11 @@ class RestoreLine:
 
     @property
     def is_finding(self) -> bool:
-        """Somebody has to look at its manifest: it is refused as it is, or was edited after use.
+        """Somebody has to look at it: it is refused as it is, was edited after use, or was changed by others since.
 
         One that nobody accepted in time is over, and asks for nothing.
         """
-        return self.phase == "Refused" and self.reason != "Expired"
+        return self.phase == "Changed" or (self.phase == "Refused" and self.reason != "Expired")
 
 
 def request_of(requested: Requested, desired: Desired) -> RestoreRequest:
@@ -119,20 +120,23 @@ def runner(
     clock: Clock,
     is_wanted: Callable[[RestoreRequest], bool] = lambda _: True,
     watch: Watch = watched_by_nobody,
+    watch_after: timedelta | None = None,
 ) -> RestoreRunner:
-    """The runner for this cluster."""
+    """The runner for this cluster; `watch_after` wins over the operator's."""
     return RestoreRunner(
         ledger=ledger,
         cluster=cluster,
         stores=lambda _request: stores_of(desired, locations),
         closed=lambda: locations.closed(desired.locations),
-        settings=runner_settings(settings, watch=watch),
+        settings=runner_settings(settings, watch=watch, watch_after=watch_after),
         clock=clock,
         is_wanted=is_wanted,
     )
 
 
-def runner_settings(settings: Settings, *, watch: Watch = watched_by_nobody) -> RunnerSettings:
+def runner_settings(
+    settings: Settings, *, watch: Watch = watched_by_nobody, watch_after: timedelta | None = None
+) -> RunnerSettings:
     """What the runner takes from the operator's configuration."""
     return RunnerSettings(
         cluster=settings.cluster.name,
@@ -142,6 +146,7 @@ def runner_settings(settings: Settings, *, watch: Watch = watched_by_nobody) -> 
         at_once=settings.concurrency,
         bounds=Bounds(ready_s=settings.ready_timeout.total_seconds()),
         watch=watch,
+        watch_after=settings.watch_after if watch_after is None else watch_after,
     )
 
 

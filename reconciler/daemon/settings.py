@@ -151,6 +151,8 @@ class Settings(Model):
     """Captures, or namespaces restored into, at the same time."""
     ready_timeout: Span = timedelta(minutes=10)
     """How long a restore waits for its workloads to be Ready."""
+    watch_after: Span = timedelta(minutes=2)
+    """How long after its end a restore's objects are looked at again, for what others changed or removed."""
     health: Listen = Field(default_factory=lambda: Listen.model_validate({}))
     """Health and metrics."""
     breaker: BreakerSettings = Field(default_factory=lambda: BreakerSettings.model_validate({}))

@@ -196,13 +196,29 @@ class PausedObject(Model):
     """How many replicas it had; absent for a CronJob, which is suspended."""
 
 
+class Aftermath(Model):
+    """An object that was not as a restore had left it when it was looked at again."""
+
+    object: str
+    """`group/Kind/namespace/name`."""
+    what: Literal["changed", "removed"]
+    """`removed` is gone."""
+    fields: list[str] = Field(default_factory=list)
+    """The paths of the fields that differ, at most 20; never a value."""
+    managers: list[str] = Field(default_factory=list)
+    """The field managers that wrote them, as far as the object says so."""
+    message: str = ""
+    """One line: what is known of the cause."""
+
+
 class RestoreRecordSpec(Model):
-    """A Restore that was accepted, or how it ended."""
+    """A Restore that was accepted, how it ended, or what became of it right after."""
 
     chain: Chain | None = None
     """Its place in the branch."""
-    stage: Literal["accepted", "finished"]
-    """`accepted` is pushed before the first write; `finished` says how it ended."""
+    stage: Literal["accepted", "finished", "watched"]
+    """`accepted` is pushed before the first write; `finished` says how it ended; `watched` what others changed of it
+    in the minutes after."""
     cluster: str
     """The target cluster's name."""
     cluster_uid: str
@@ -233,12 +249,16 @@ class RestoreRecordSpec(Model):
     """When it was accepted."""
     finished_at: Instant | None = None
     """When it ended."""
+    watched_at: Instant | None = None
+    """When it was looked at again."""
     phase: Literal["Succeeded", "Partial", "Failed", "Refused", "Cancelled"] | None = None
     """How it ended."""
     verdicts: dict[str, int] = Field(default_factory=dict)
     """Verdict → number of objects."""
     outcomes: list[Outcome] = Field(default_factory=list)
     """At most 100 of what did not succeed."""
+    aftermath: list[Aftermath] = Field(default_factory=list)
+    """What was changed or removed after it, at most 100."""
     message: str = ""
     """One line."""
     plan: list[dict[str, Any]] = Field(default_factory=list)

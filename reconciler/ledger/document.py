@@ -80,6 +80,7 @@ def _cut(record: Record, *, outcomes: int, plan: int) -> Record:
         update["outcomes"] = _worst(record.spec.outcomes, outcomes)
     if isinstance(record, RestoreRecord):
         update["plan"] = record.spec.plan[:plan]
+        update["aftermath"] = record.spec.aftermath[:outcomes]
     return (
         record.model_copy(update={"spec": record.spec.model_copy(update=update)})
         if update

@@ -1,7 +1,7 @@
 """Where each record lies on a ledger branch.
 
     restore-points/<cluster>/<namespace>/<application>/YYYY/MM/<slot>.yaml     live points only
-    restores/<cluster>/<source>/<namespace>/<name>/<attempt>/{accepted,finished}.yaml
+    restores/<cluster>/<source>/<namespace>/<name>/<attempt>/{accepted,finished,watched}.yaml
     records/<cluster>/YYYY/MM/<instant>-<Kind>-<digest>.yaml                    all else
 
 `_` stands for a whole namespace as an application, and for the platform as the namespace of a restore.
@@ -113,7 +113,7 @@ def instant_of(record: Record) -> datetime:
         case CaptureFailure():
             return record.spec.failed_at
         case RestoreRecord():
-            return record.spec.finished_at or record.spec.accepted_at
+            return record.spec.watched_at or record.spec.finished_at or record.spec.accepted_at
         case RetirementRecord():
             return record.spec.retired_at
         case PruneRecord():

@@ -134,6 +134,10 @@ def _restore(record: RestoreRecord) -> tuple[str, list[str], list[tuple[str, str
         body = [f"Brings back {spec.point}." if spec.mode == "Run" else f"Plans {spec.point}."]
         body += [f"Why: {spec.reason}"]
         body += ["Run without Git (break glass)."] if spec.break_glass else []
+    elif spec.stage == "watched":
+        subject = f"restore({place}): looked again at {which}"
+        body = [spec.message]
+        body += [f"{one.what}: {one.object} {', '.join(one.fields)}" for one in spec.aftermath[:10]]
     else:
         end = spec.finished_at or spec.accepted_at
         took = span((end - spec.accepted_at).total_seconds())

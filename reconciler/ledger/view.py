@@ -39,6 +39,7 @@ log = structlog.get_logger(__name__)
 V = TypeVar("V")
 
 RECORDS_CACHED = 20_000
+_STAGES = ("accepted", "finished", "watched")
 CLOCK_SLACK = timedelta(days=1)
 """A failure is looked for from this long before its slot: clocks jump."""
 
@@ -59,6 +60,7 @@ class RestoreState:
 
     accepted: RestoreRecord | None = None
     finished: RestoreRecord | None = None
+    watched: RestoreRecord | None = None
 
 
 @dataclass(frozen=True)
@@ -191,17 +193,16 @@ class LedgerView:
                 key = RestoreKey(parts[0], space, parts[2], int(parts[3]))
                 stages.setdefault(key, {})[record.spec.stage] = record
         return {
-            key: RestoreState(accepted=found.get("accepted"), finished=found.get("finished"))
+            key: RestoreState(**{stage: found.get(stage) for stage in _STAGES})
             for key, found in sorted(stages.items())
         }
 
     def restore(self, key: RestoreKey) -> RestoreState:
         """What is known of one attempt."""
-        found = [
-            self._read(layout.restore_path(self.cluster, key, s)) for s in ("accepted", "finished")
-        ]
-        accepted, finished = (one if isinstance(one, RestoreRecord) else None for one in found)
-        return RestoreState(accepted=accepted, finished=finished)
+        found = {s: self._read(layout.restore_path(self.cluster, key, s)) for s in _STAGES}
+        return RestoreState(
+            **{s: one if isinstance(one, RestoreRecord) else None for s, one in found.items()}
+        )
 
     def attempts(self, key: RestoreKey) -> dict[int, RestoreState]:
         """Every attempt of the Restore that an attempt is of, by its number."""
@@ -215,7 +216,7 @@ class LedgerView:
         """Whether this stage of an attempt is recorded."""
         spec = record.spec
         state = self.restore(RestoreKey(spec.source, spec.namespace, spec.name, spec.attempt))
-        return (state.accepted if spec.stage == "accepted" else state.finished) is not None
+        return getattr(state, spec.stage) is not None
 
     def records(self, kind: str, since: datetime | None = None) -> Iterator[Record]:
         """Records of a kind, newest first; those of one second by their place in the row."""
@@ -353,7 +354,8 @@ def _age(record: Record) -> tuple[datetime, int]:
 
 
 def _stages(state: RestoreState) -> list[RestoreRecord]:
-    return [stage for stage in (state.accepted, state.finished) if stage is not None]
+    found = (state.accepted, state.finished, state.watched)
+    return [stage for stage in found if stage is not None]
 
 
 def _is_record(entry: TreeEntry) -> bool:

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from reconciler.clock import Clock
 from reconciler.cluster.port import Cluster, Discovery
+from reconciler.restore.aftermath import WATCH_AFTER
 from reconciler.restore.entry import Plan
 from reconciler.restore.execute import Bounds, Execution
 from reconciler.restore.filling import PointContents
@@ -34,6 +35,8 @@ class RunnerSettings:
     bounds: Bounds = field(default_factory=Bounds)
     watch: Watch = watched_by_nobody
     """Told how far a restore is."""
+    watch_after: timedelta = WATCH_AFTER
+    """How long after its end a restore's objects are looked at again."""
 
 
 def carry_out(

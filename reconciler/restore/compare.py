@@ -138,7 +138,7 @@ def _spare_map(desired: Manifest, live: Manifest, plain: Manifest) -> Manifest:
 
 
 def _spare_list(desired: list[Any], live: list[Any], plain: list[Any]) -> list[Any]:
-    wanted, there, bare = _keyed(desired), _keyed(live), _keyed(plain)
+    wanted, there, bare = keyed(desired), keyed(live), keyed(plain)
     if wanted is None or there is None or bare is None:
         if len(live) == len(plain):
             spared = [live[plain.index(item)] if item in plain else item for item in desired]
@@ -155,15 +155,15 @@ def _spare_list(desired: list[Any], live: list[Any], plain: list[Any]) -> list[A
     return result
 
 
-def _keyed(items: list[Any]) -> dict[Any, Any] | None:
+def keyed(items: list[Any]) -> dict[Any, Any] | None:
     """List items by what tells them apart; None when nothing does."""
     if not all(isinstance(item, dict) for item in items):
         return None
     for names in (("mountPath",), ("uid", "kind"), ("port", "protocol"), ("name",), ("type",)):
         if all(names[0] in item for item in items):
-            keyed = {tuple(str(item.get(name, "")) for name in names): item for item in items}
-            if len(keyed) == len(items):
-                return keyed
+            found = {tuple(str(item.get(name, "")) for name in names): item for item in items}
+            if len(found) == len(items):
+                return found
     return None
 
 
@@ -173,7 +173,7 @@ def _walk(before: Any, after: Any, path: str) -> Iterator[FieldChange]:
     if isinstance(before, dict) and isinstance(after, dict):
         for key in sorted(before.keys() | after.keys()):
             left, right = before.get(key, _MISSING), after.get(key, _MISSING)
-            yield from _pair(left, right, f"{path}.{_step(key)}" if path else _step(key))
+            yield from _pair(left, right, f"{path}.{step_of(key)}" if path else step_of(key))
     elif isinstance(before, list) and isinstance(after, list):
         yield from _walk_lists(before, after, path)
     elif before != after:
@@ -193,7 +193,7 @@ def _pair(left: Any, right: Any, path: str) -> Iterator[FieldChange]:
 
 
 def _walk_lists(before: list[Any], after: list[Any], path: str) -> Iterator[FieldChange]:
-    left, right = _keyed(before), _keyed(after)
+    left, right = keyed(before), keyed(after)
     if left is None or right is None or not (left or right):
         if len(before) == len(after) and before:
             for index, (old, new) in enumerate(zip(before, after, strict=True)):
@@ -209,5 +209,6 @@ def _walk_lists(before: list[Any], after: list[Any], path: str) -> Iterator[Fiel
         yield FieldChange(f"{path}(order)", None, ["/".join(key) for key in right])
 
 
-def _step(key: str) -> str:
+def step_of(key: str) -> str:
+    """The name of a field as paths have it."""
     return f'["{key}"]' if "." in key or "/" in key else key

@@ -1,8 +1,8 @@
 """Restores without Git: from location and key alone, with a reason, journalled in a local file.
 
 The journal holds the same records that the ledger would: `accepted` is on disk before the first write, `finished`
-says how it ended. When Git is back, `read_journal` gives them to whoever appends them to the ledger. The Lease of
-the attempt is taken as always, so that nobody else runs the same one.
+says how it ended, `watched` what others changed right after. When Git is back, `read_journal` gives them to whoever
+appends them to the ledger. The Lease of the attempt is taken as always, so that nobody else runs the same one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from reconciler.clock import Clock
 from reconciler.cluster.port import Cluster
 from reconciler.errors import RefusedError, TerminalError
 from reconciler.kinds.record import RestoreRecord
+from reconciler.ledger.ledger import RestoreState
 from reconciler.objects import canonical
+from reconciler.restore.aftermath import is_due, watched_record
 from reconciler.restore.attempt import RunnerSettings, carry_out
 from reconciler.restore.entry import Plan
 from reconciler.restore.lease import AttemptLease, LeaseSettings, hold
@@ -127,6 +129,45 @@ def run_break_glass(
     return plan, result
 
 
+def watch_break_glass(
+    request: RestoreRequest,
+    *,
+    stores: Stores,
+    cluster: Cluster,
+    settings: RunnerSettings,
+    clock: Clock,
+    journal: Path,
+) -> RestoreRecord | None:
+    """Record in the journal what others changed of a restore since it ended; None when nothing is to be looked at.
+
+    Raises:
+        ReconcilerError: it cannot be told now.
+    """
+    finished = _known(journal, request)
+    if finished is None or not is_due(
+        RestoreState(finished=finished), now=clock.now(), after=settings.watch_after
+    ):
+        return None
+    found = find_point(
+        request,
+        stores=stores(request),
+        cluster=settings.cluster,
+        cluster_uid=cluster.uid(),
+        resolved=finished.spec.point,
+    )
+    record = watched_record(
+        request,
+        finished,
+        found=found,
+        cluster=cluster,
+        discovery=cluster.discover(),
+        now=clock.now(),
+        after=settings.watch_after,
+    )
+    _write(journal, record)
+    return record
+
+
 def _accept(
     request: RestoreRequest,
     *,
@@ -195,7 +236,7 @@ def read_journal(journal: Path) -> list[RestoreRecord]:
 def _begun(journal: Path, request: RestoreRequest) -> RestoreRecord | None:
     """The accepted record of an attempt that has not ended."""
     known = _known(journal, request)
-    if known is not None and known.spec.stage == "finished":
+    if known is not None and known.spec.stage != "accepted":
         raise RefusedError(
             f"restore {request.title}: the journal says that it ended: {known.spec.phase}",
             hint=f"to run it again, say so with --attempt {request.attempt + 1}",

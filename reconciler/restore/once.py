@@ -14,21 +14,23 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import structlog
 
 from reconciler.clock import Clock, format_instant
 from reconciler.cluster.port import Cluster, Discovery
-from reconciler.errors import ReconcilerError, RefusedError, TransientError
-from reconciler.kinds.record import Outcome, RestoreRecord
+from reconciler.errors import ReconcilerError, TransientError
+from reconciler.kinds.record import Aftermath, Outcome, RestoreRecord
 from reconciler.ledger.consumed import refuse_superseded
 from reconciler.ledger.layout import RestoreKey
 from reconciler.ledger.ledger import Entry, Ledger, RestoreState
+from reconciler.restore.aftermath import is_due, watched_record
 from reconciler.restore.attempt import RunnerSettings, carry_out
 from reconciler.restore.behind import ledger_lag
 from reconciler.restore.entry import Plan
+from reconciler.restore.guard import NotAllowedError, check_request
 from reconciler.restore.lease import (
     AttemptLease,
     LeaseHeldError,
@@ -42,22 +44,21 @@ from reconciler.restore.request import FoundPoint, RestoreRequest, find_point, t
 from reconciler.restore.tally import Result
 from reconciler.store.port import Store
 
-ResultPhase = Literal["Succeeded", "Partial", "Failed", "Refused", "Cancelled", "Waiting"]
+ResultPhase = Literal[
+    "Succeeded", "Partial", "Failed", "Refused", "Cancelled", "Waiting", "Changed"
+]
 Stores = Callable[[RestoreRequest], Sequence[tuple[str, Store]]]
 """The locations to look through for a request's point, by name, in order."""
 
 log = structlog.get_logger(__name__)
 
 
-class NotAllowedError(RefusedError):
-    """A guard keeps a request from being accepted."""
-
-
 @dataclass(frozen=True)
 class RestoreResult:
     """What a step did for one attempt.
 
-    `Refused` was not accepted (or must not be touched any more) and says why; `Waiting` goes on at a later step.
+    `Refused` was not accepted (or must not be touched any more) and says why; `Waiting` goes on at a later step;
+    `Changed` had ended well, and is not any more as it was left.
     """
 
     source: str
@@ -71,6 +72,8 @@ class RestoreResult:
     point: str = ""
     outcomes: tuple[Outcome, ...] = ()
     plan: Plan | None = None
+    aftermath: tuple[Aftermath, ...] = ()
+    """What was changed or removed since it ended."""
 
 
 def key_of(request: RestoreRequest) -> RestoreKey:
@@ -160,6 +163,44 @@ class RestoreRunner:
         found = self._find(request)
         return self._build(request, found, self._cluster.discover())
 
+    def look_again(self, request: RestoreRequest) -> RestoreResult | None:
+        """Record, once, what others changed of a restore since it ended; None when there is nothing to look at now.
+
+        Raises:
+            ReconcilerError: it cannot be told now.
+        """
+        state = self._ledger.view().restore(key_of(request))
+        after = self._settings.watch_after
+        if state.finished is None or not is_due(state, now=self._clock.now(), after=after):
+            return None
+        record = watched_record(
+            request,
+            state.finished,
+            found=self._find(request, resolved=state.finished.spec.point),
+            cluster=self._cluster,
+            discovery=self._cluster.discover(),
+            now=self._clock.now(),
+            after=after,
+        )
+        self._ledger.append([Entry(record)])
+        self._ledger.push()
+        spec = record.spec
+        phase: ResultPhase = "Changed" if spec.aftermath else "Succeeded"
+        hint = "stop what did it (see spec.pause), then raise spec.attempt"
+        result = _result(request, phase, phase, spec.message, point=spec.point)
+        return replace(result, aftermath=tuple(spec.aftermath), hint=hint if spec.aftermath else "")
+
+    def _look(self, request: RestoreRequest, state: RestoreState) -> RestoreResult | None:
+        """Look again at what has ended, if it is time; only what was changed is told."""
+        if not is_due(state, now=self._clock.now(), after=self._settings.watch_after):
+            return None
+        try:
+            looked = self.look_again(request)
+        except ReconcilerError as error:
+            log.warning("not looked at again", restore=request.title, reason=error.reason)
+            return None
+        return looked if looked is not None and looked.aftermath else None
+
     def _guarded(
         self, request: RestoreRequest, state: RestoreState, stop: threading.Event
     ) -> RestoreResult | None:
@@ -193,7 +234,9 @@ class RestoreRunner:
                 hint="raise spec.attempt to run it as it is now",
                 reason="EditedAfterUse",
             )
-        if state.finished is not None or state.accepted is None:
+        if state.finished is not None:
+            return self._look(request, state)
+        if state.accepted is None:
             return None
         return self._resume(request, state.accepted, stop)
 
@@ -403,39 +446,6 @@ class RestoreRunner:
                 self._settings.lease_namespace, self._settings.holder, self._settings.lease_duration
             ),
             clock=self._clock,
-        )
-
-
-def check_request(request: RestoreRequest) -> None:
-    """Check what a request says of itself.
-
-    Raises:
-        NotAllowedError: a tenant asks beyond its namespace, or a transform set is missing.
-    """
-    named = [entry.metadata.name for entry in request.transforms]
-    if named != list(request.spec.transforms):
-        missing = sorted(set(request.spec.transforms) - set(named))
-        raise NotAllowedError(
-            f"restore {request.title}: no TransformSet is called {', '.join(missing)}",
-            reason="TransformMissing",
-        )
-    if not request.namespace:
-        return
-    for one in request.spec.pause:
-        if one.namespace not in (request.namespace, *request.namespaces):
-            raise NotAllowedError(
-                f"restore {request.title}: it pauses {one.kind} {one.namespace}/{one.name}, "
-                "in a namespace that its source is not confined to",
-                hint="ask for it by the platform's repository",
-                reason="NeedsGrant",
-            )
-    origin = request.spec.from_.point.split("/")[0]
-    into = request.spec.to.namespace or origin
-    if {origin, into} != {request.namespace}:
-        raise NotAllowedError(
-            f"restore {request.title}: a request of namespace {request.namespace} cannot reach another one",
-            hint="grants are not supported by this version; ask the platform's repository for it",
-            reason="NeedsGrant",
         )
 
 

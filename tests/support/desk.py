@@ -32,7 +32,7 @@ class Desk:
         ledger.refresh()
         return ledger
 
-    def settings(self, bounds=BOUNDS):
+    def settings(self, bounds=BOUNDS, **how):
         """Another process each time."""
         return RunnerSettings(
             cluster="town",
@@ -40,15 +40,16 @@ class Desk:
             lease_namespace="reconciler-leases",
             helper_image=IMAGE,
             bounds=bounds,
+            **how,
         )
 
-    def runner(self, cluster=None, *, bounds=BOUNDS, **kwargs):
+    def runner(self, cluster=None, *, how=None, bounds=BOUNDS, **kwargs):
         """A runner in a fresh process."""
         return RestoreRunner(
             ledger=self.ledger(),
             cluster=cluster or self.rescue.town.cluster,
             stores=self.rescue.stores,
-            settings=self.settings(bounds),
+            settings=self.settings(bounds, **(how or {})),
             clock=self.rescue.clock,
             **kwargs,
         )

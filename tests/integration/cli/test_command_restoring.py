@@ -7,6 +7,7 @@ import shutil
 from datetime import timedelta
 
 import pytest
+import yaml
 
 from reconciler.ledger.layout import RestoreKey
 from tests.support.passes import slots, view_of
@@ -189,6 +190,59 @@ class TestRestore:
         assert "next:" in answer.err
         assert value(hall.world) == "spoiled"
         assert view_of(hall.world).restores() == {}
+
+    def test_what_others_changed_right_after_is_told(self, hall):
+        """Run again with `--watch-after`, the attempt is looked at once: 1, with field and manager; get and describe show it."""
+        hall.world.edit("shop", "c1", "spoiled")
+        printed = hall(
+            *("restore", "new", "shop/_/latest", "--reason", "INC-1", "--name", "inc-1"),
+            *("--on-conflict", "update"),
+        )
+        file = hall.world.root / "inc-1.yaml"
+        file.write_text(printed.out)
+        assert hall("restore", "run", str(file)).code == 0
+        hall.world.edit("shop", "c1", "changed by somebody")
+        looked = hall("restore", "run", str(file), "--watch-after", "0s")
+        again = hall("restore", "run", str(file), "--watch-after", "0s")
+
+        assert looked.code == 1, looked.out + looked.err
+        assert "changed: /ConfigMap/shop/c1: data.value by test" in looked.err
+        assert again.code == 0
+        assert "nothing to do" in again.err
+        (item,) = hall.json("get", "restores")["items"]
+        assert "/ConfigMap/shop/c1 was changed (data.value by test)" in item["message"]
+        described = yaml.safe_load(hall("describe", "restore/inc-1").out)["spec"]
+        assert described["aftermath"][0]["managers"] == ["test"]
+
+    def test_it_waits_to_look_again(self, hall):
+        """A restore that stays as it was left: 0, and a record that says so."""
+        hall.world.edit("shop", "c1", "spoiled")
+        run = hall(
+            *("restore", "run", "shop/_/latest", "--on-conflict", "update", "--yes"),
+            *("--reason", "INC-2", "--watch-after", "1s"),
+        )
+        (state,) = view_of(hall.world).restores().values()
+        wrong = hall("restore", "run", "shop/_/latest", "--watch-after", "soon")
+
+        assert run.code == 0, run.err
+        assert "looks again in 1s" in run.err
+        assert "nothing was changed or removed within" in run.out
+        assert state.watched.spec.aftermath == []
+        assert wrong.code == 2
+
+    def test_a_workload_is_named_to_be_paused(self, hall):
+        """`--pause` stands in the printed manifest; one that is not there refuses the plan; a wrong form is wrong usage."""
+        hall.world.edit("shop", "c1", "spoiled")
+        named = ("--on-conflict", "update", "--pause", "deployment/ops/operator")
+        printed = hall("restore", "new", "shop/_/latest", "--reason", "r", *named)
+        planned = hall("restore", "plan", "shop/_/latest", *named)
+        wrong = hall("restore", "plan", "shop/_/latest", "--pause", "operator")
+
+        assert "kind: Deployment" in printed.out
+        assert "namespace: ops" in printed.out
+        assert planned.code == 4
+        assert "pause: Deployment.apps ops/operator is not there" in planned.out
+        assert wrong.code == 2
 
     def test_into_another_namespace(self, hall):
         """`--to` makes a copy beside the original."""

@@ -101,9 +101,9 @@ class Rescue:
             **kwargs,
         )
 
-    def execution(self, asked, plan, **kwargs):
+    def execution(self, asked, plan, *, cluster=None, **kwargs):
         """A run of a plan that has not begun."""
-        cluster = self.town.cluster
+        cluster = cluster or self.town.cluster
         discovery = cluster.discover()
         contents = PointContents(
             self.find(asked), cluster=cluster, discovery=discovery, image=IMAGE, clock=self.clock
@@ -151,18 +151,20 @@ class Killed(BaseException):
 class Looking:
     """A cluster whose caller is stopped for a look before each of its effects on objects of some kinds."""
 
-    def __init__(self, cluster, look, *, kinds=("ConfigMap",)):
+    def __init__(self, cluster, look, *, kinds=("ConfigMap",), effects=None):
         self._cluster = cluster
         self._look = look
         self._kinds = kinds
+        self._effects = effects or Dying.EFFECTS
 
     def __getattr__(self, name):
         inner = getattr(self._cluster, name)
-        if name not in Dying.EFFECTS:
+        if name not in self._effects:
             return inner
 
         def call(kind, *args, **kwargs):
-            if not kwargs.get("dry_run") and getattr(kind, "kind", "") in self._kinds:
+            is_seen = self._kinds is None or getattr(kind, "kind", "") in self._kinds
+            if is_seen and not kwargs.get("dry_run"):
                 self._look()
             return inner(kind, *args, **kwargs)
 

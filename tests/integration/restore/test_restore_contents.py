@@ -7,7 +7,7 @@ import pytest
 from reconciler.restore.execute import Bounds
 from reconciler.restore.tar import FileLengthError
 from tests.support.blueprints import step
-from tests.support.rescue import BOUNDS, SLOT, request, verdicts
+from tests.support.rescue import BOUNDS, SLOT, Looking, request, verdicts
 from tests.support.seen import manifest
 from tests.support.service import kv_blueprint, shell, stateful_set, with_bare_container
 from tests.support.shop import BLUEPRINT, furnish, look, pod_of, say
@@ -72,6 +72,28 @@ def test_a_volume_in_use_is_never_written(shop):
         files, rows = look(shop)
         assert "changed" in files
         assert rows == "a=1\n"
+
+
+def test_no_run_starts_while_rows_are_loaded(shop):
+    """A CronJob that the point lacks and that names nothing of it is suspended too: its runs may ask the service."""
+    template = {"spec": {"restartPolicy": "Never", "containers": [{"name": "m", "image": "i"}]}}
+    spec = {"schedule": "7 * * * *", "jobTemplate": {"spec": {"template": template}}}
+    shop.town.create(manifest("CronJob", "cleaner", api="batch/v1", spec=spec))
+    say(shop, pod_of(shop, "kv"), "echo b=2 >> /data/table")
+    seen = set()
+
+    def note():
+        cron = shop.town.get("batch/v1", "CronJob", "cleaner")
+        seen.add(cron["spec"].get("suspend", False))
+
+    asked = request(include={"contents": ["content/kv/StatefulSet.kv/table"]})
+    looking = Looking(shop.town.cluster, note, kinds=None, effects=("execute",))
+    result = shop.execution(asked, shop.plan(asked), cluster=looking).run()
+
+    assert result.phase == "Succeeded"
+    assert look(shop)[1] == "a=1\n"
+    assert seen == {True}
+    assert not shop.town.get("batch/v1", "CronJob", "cleaner")["spec"].get("suspend", False)
 
 
 def test_a_workload_to_be_recreated_lets_go_of_its_volume(shop):

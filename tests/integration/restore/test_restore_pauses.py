@@ -163,6 +163,26 @@ def test_a_live_cronjob_that_is_restored_is_held_back_and_comes_back_as_captured
     assert yard.is_as_before()
 
 
+def test_a_live_cronjob_that_is_recreated_does_not_fire_before_it_is_deleted(yard):
+    """It is held back until its turn, and the new one is free."""
+    before = yard.cron()["metadata"]["uid"]
+    yard.town.patch(BATCH, "CronJob", "report", {"spec": {"schedule": "1 1 * * *"}})
+    seen = []
+    looking = Looking(
+        yard.town.cluster,
+        lambda: seen.append(field(yard.cron(), "spec", "suspend")),
+        kinds=("CronJob",),
+        effects=("delete",),
+    )
+    asked = request(recreate=["CronJob.batch/report"])
+
+    assert step(yard.desk.runner(looking), asked) == [("Succeeded", "Succeeded")]
+    assert seen == [True]
+    assert yard.cron()["metadata"]["uid"] != before
+    assert yard.cron()["spec"]["schedule"] == "7 * * * *"
+    assert yard.is_as_before()
+
+
 def test_a_change_that_somebody_makes_meanwhile_is_theirs(yard):
     """Scaled to 5 while it was held back: it keeps 5, and the record says so."""
 

@@ -17,8 +17,8 @@ from reconciler.objects import canonical
 
 if TYPE_CHECKING:
     from reconciler.cli.compose import Parts
-    from reconciler.restore.entry import Plan
-    from reconciler.restore.request import RestoreRequest
+    from reconciler.restore.plan.entry import Plan
+    from reconciler.restore.plan.request import RestoreRequest
     from reconciler.store.port import PointName, Store
 
 IDENTITY_MAX = 160
@@ -39,7 +39,7 @@ def break_glass_plan(
         UsageError: a transform set is asked for (those live in Git).
     """
     from reconciler.daemon.restores import runner_settings
-    from reconciler.restore.glass import plan_break_glass
+    from reconciler.restore.execute.glass import plan_break_glass
 
     store, request = _found(
         parts, point, (url, passphrase_file), reason="plan", attempt=1, options=options
@@ -73,7 +73,7 @@ def break_glass_run(
     from reconciler.cli.progress import restoring
     from reconciler.daemon.daemon import stop_on_signals
     from reconciler.daemon.restores import runner_settings
-    from reconciler.restore.glass import run_break_glass
+    from reconciler.restore.execute.glass import run_break_glass
 
     if not url or not reason:
         raise UsageError(
@@ -114,7 +114,7 @@ def _watch(
     """Wait, then say and journal what others changed of a restore; whether they did."""
     from reconciler.cli.restore import await_aftermath, show_aftermath
     from reconciler.daemon.restores import runner_settings
-    from reconciler.restore.glass import watch_break_glass
+    from reconciler.restore.execute.glass import watch_break_glass
 
     if not await_aftermath(parts, span):
         return False
@@ -186,7 +186,7 @@ def _request(
     from reconciler.cli.arguments import as_manifest
     from reconciler.clock import format_instant
     from reconciler.kinds.request import RestoreSpec
-    from reconciler.restore.request import RestoreRequest
+    from reconciler.restore.plan.request import RestoreRequest
 
     until = (parts.clock.now() + VALID_FOR).replace(microsecond=0)
     into, contents = options.get("to_namespace"), options.get("contents")

@@ -16,7 +16,7 @@ from reconciler.objects import Manifest, ObjectKey, metadata_of, name_of, owners
 if TYPE_CHECKING:
     from reconciler.cli.compose import Parts
     from reconciler.kinds.record import Artifact, RestorePoint
-    from reconciler.restore.compare import FieldChange
+    from reconciler.restore.plan.compare import FieldChange
 
     Compare = Callable[[Manifest, Manifest], list[FieldChange]]
 
@@ -94,7 +94,7 @@ def differences(
 
 
 def _differing(before: Manifest, after: Manifest) -> list[FieldChange]:
-    from reconciler.restore.compare import differences as differing_fields
+    from reconciler.restore.plan.compare import differences as differing_fields
 
     return differing_fields(before, after)
 
@@ -103,15 +103,15 @@ class LiveComparison:
     """Compares a captured object with a live one by the rules of a restore: what would an update change?"""
 
     def __init__(self, objects: Iterable[Manifest]) -> None:
-        from reconciler.restore.live import target_of
+        from reconciler.restore.plan.live import target_of
 
         scalers = [one for one in objects if one.get("kind") == "HorizontalPodAutoscaler"]
         self._scaled = {target_of(one) for one in scalers}
 
     def __call__(self, captured: Manifest, live: Manifest) -> list[FieldChange]:
         """The fields in which they differ, from captured to live."""
-        from reconciler.restore.compare import replacement_for
-        from reconciler.restore.strip import strip
+        from reconciler.restore.plan.compare import replacement_for
+        from reconciler.restore.plan.strip import strip
 
         desired = strip(captured)
         owners = [_unowned(one) for one in owners_of(captured)]
@@ -154,7 +154,7 @@ def content_differences(
 
 def _content_fields(old: Artifact, new: Artifact) -> list[FieldChange]:
     """What differs; when anything does the digest does too, and is the last."""
-    from reconciler.restore.compare import FieldChange
+    from reconciler.restore.plan.compare import FieldChange
 
     pairs = [
         ("form", old.form, new.form),

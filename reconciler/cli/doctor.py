@@ -151,7 +151,7 @@ def _free_space(name: str, url: str) -> Iterator[Check]:
 
 def _held_back(parts: Parts) -> Iterator[Check]:
     """What restores hold back: of one that goes on it is in order, of one that died it is left over."""
-    from reconciler.restore.pausing import held_back
+    from reconciler.restore.execute.pausing import held_back
 
     cluster = parts.connect()
     for one in held_back(cluster, cluster.discover()):

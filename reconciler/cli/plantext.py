@@ -13,7 +13,7 @@ import click
 
 from reconciler.cli.output import size
 from reconciler.objects import ObjectKey
-from reconciler.restore.entry import ContentEntry, Entry, Plan
+from reconciler.restore.plan.entry import ContentEntry, Entry, Plan
 
 _SIGNS = {
     "create": ("+", "green"),

@@ -13,7 +13,7 @@ import click
 from reconciler.cli.output import is_interactive
 
 if TYPE_CHECKING:
-    from reconciler.restore.progress import Progress, Watch
+    from reconciler.restore.execute.progress import Progress, Watch
 
 _LINE_EVERY_S = 10.0
 _WAIT_CHARACTERS = 70

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from reconciler.kinds.record import RestoreRecord
     from reconciler.ledger.layout import RestoreKey
     from reconciler.ledger.ledger import LedgerView, RestoreState
-    from reconciler.restore.request import RestoreRequest
+    from reconciler.restore.plan.request import RestoreRequest
 
 
 def restore_items(parts: Parts) -> list[dict[str, Any]]:
     """All restores, those that wait first, then the newest."""
     from reconciler.daemon.restores import request_of
-    from reconciler.restore.once import key_of
+    from reconciler.restore.execute.once import key_of
 
     desired, view = parts.desired(), parts.ledger.view()
     waiting, edited = [], {}
@@ -45,7 +45,7 @@ def standing(parts: Parts, request: RestoreRequest, *, view: LedgerView) -> tupl
     Pending (the next pass carries it out), Waiting (it cannot be told now), Refused, Expired, Edited (after use), or
     Recorded.
     """
-    from reconciler.restore.once import key_of
+    from reconciler.restore.execute.once import key_of
 
     state = view.restores().get(key_of(request))
     record = (state.accepted or state.finished) if state else None

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from reconciler.cli.compose import Parts
     from reconciler.daemon.desired import Desired
     from reconciler.kinds.request import Restore
-    from reconciler.restore.request import RestoreRequest
+    from reconciler.restore.plan.request import RestoreRequest
 
 MANIFEST_BYTES_MAX = 256 * 1024
 _MANIFESTS = (".yaml", ".yml")
@@ -127,7 +127,7 @@ def request_of_point(
     """
     from reconciler.cli.arguments import as_manifest
     from reconciler.kinds.request import RestoreSpec
-    from reconciler.restore.request import RestoreRequest
+    from reconciler.restore.plan.request import RestoreRequest
 
     desired = parts.desired()
     spec = as_manifest(

@@ -19,9 +19,9 @@ from reconciler.errors import RefusedError, UsageError
 if TYPE_CHECKING:
     from reconciler.cli.compose import Parts
     from reconciler.kinds.record import Aftermath
-    from reconciler.restore.entry import Plan
-    from reconciler.restore.once import RestoreResult, RestoreRunner
-    from reconciler.restore.request import RestoreRequest
+    from reconciler.restore.execute.once import RestoreResult, RestoreRunner
+    from reconciler.restore.plan.entry import Plan
+    from reconciler.restore.plan.request import RestoreRequest
 
 
 def read_target(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
@@ -389,7 +389,7 @@ def plan_of(parts: Parts, request: RestoreRequest) -> Plan:
 
 def _used(parts: Parts, request: RestoreRequest) -> list[str]:
     """Why this attempt does nothing any more: it was used already."""
-    from reconciler.restore.once import key_of
+    from reconciler.restore.execute.once import key_of
 
     state = parts.ledger.view().restores().get(key_of(request))
     known = (state.finished or state.accepted) if state else None

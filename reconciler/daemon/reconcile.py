@@ -35,7 +35,7 @@ from reconciler.daemon.survey import Survey, survey
 from reconciler.errors import ReconcilerError, TransientError
 from reconciler.ledger.layout import RestoreKey
 from reconciler.ledger.ledger import Entry, Ledger
-from reconciler.restore.glass import read_journal
+from reconciler.restore.execute.glass import read_journal
 from reconciler.source.adopt import Adoption
 from reconciler.source.poll import Source
 

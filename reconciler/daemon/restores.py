@@ -19,11 +19,11 @@ from reconciler.daemon.settings import Settings
 from reconciler.errors import ReconcilerError
 from reconciler.ledger.layout import RestoreKey
 from reconciler.ledger.ledger import Ledger
-from reconciler.restore.attempt import RunnerSettings
-from reconciler.restore.execute import Bounds
-from reconciler.restore.once import RestoreResult, RestoreRunner, key_of
-from reconciler.restore.progress import Watch, watched_by_nobody
-from reconciler.restore.request import RestoreRequest
+from reconciler.restore.execute.attempt import RunnerSettings
+from reconciler.restore.execute.execution import Bounds
+from reconciler.restore.execute.once import RestoreResult, RestoreRunner, key_of
+from reconciler.restore.execute.progress import Watch, watched_by_nobody
+from reconciler.restore.plan.request import RestoreRequest
 from reconciler.store.port import Store
 
 LOOK_EVERY_S = 2.0

@@ -1,1 +1,1 @@
-"""Restore point → plan → cluster."""
+"""Restore point → plan (`plan/`) → cluster (`execute/`); deciding knows nothing of carrying out."""

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from reconciler.objects import duplicate, field, project
-from reconciler.restore.strip import strip
+from reconciler.restore.plan.strip import strip
 from tests.support.clusters import IMAGE
 from tests.support.realtown import eventual, needs_cluster, real
 from tests.support.rescue import verdicts

@@ -8,9 +8,9 @@ import threading
 from reconciler.kinds.model import Metadata
 from reconciler.kinds.record import RestorePoint
 from reconciler.ledger.ledger import Entry, Ledger
-from reconciler.restore.attempt import RunnerSettings
-from reconciler.restore.lease import name_of_lease
-from reconciler.restore.once import RestoreRunner
+from reconciler.restore.execute.attempt import RunnerSettings
+from reconciler.restore.execute.lease import name_of_lease
+from reconciler.restore.execute.once import RestoreRunner
 from tests.support.rescue import BOUNDS, IMAGE
 from tests.support.seen import manifest
 

@@ -15,7 +15,7 @@ import pytest
 
 from reconciler.clock import SteppedClock
 from reconciler.cluster.kubernetes import connect
-from reconciler.restore.execute import Bounds
+from reconciler.restore.execute.execution import Bounds
 from reconciler.store.content import open_store
 from reconciler.store.keys import Cost, init_location
 from reconciler.store.memory import MemoryStorage

@@ -11,11 +11,11 @@ from reconciler.capture.observe import observe_cluster
 from reconciler.kinds.effective import Application
 from reconciler.kinds.request import RestoreSpec
 from reconciler.objects import ObjectKey, project
-from reconciler.restore.execute import Bounds, Execution
-from reconciler.restore.filling import PointContents
-from reconciler.restore.plan import build_plan
-from reconciler.restore.request import RestoreRequest, find_point
-from reconciler.restore.strip import strip
+from reconciler.restore.execute.execution import Bounds, Execution
+from reconciler.restore.execute.filling import PointContents
+from reconciler.restore.plan.build import build_plan
+from reconciler.restore.plan.request import RestoreRequest, find_point
+from reconciler.restore.plan.strip import strip
 
 SLOT = datetime(2026, 11, 23, 11, tzinfo=UTC)
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)

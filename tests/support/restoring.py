@@ -11,9 +11,9 @@ from pathlib import Path
 from reconciler.clock import SystemClock
 from reconciler.cluster.kubernetes import connect
 from reconciler.ledger.ledger import Ledger
-from reconciler.restore.attempt import RunnerSettings
-from reconciler.restore.execute import Bounds
-from reconciler.restore.once import RestoreRunner
+from reconciler.restore.execute.attempt import RunnerSettings
+from reconciler.restore.execute.execution import Bounds
+from reconciler.restore.execute.once import RestoreRunner
 from reconciler.store.content import open_store
 from reconciler.store.directory import DirectoryStorage
 from tests.support.rescue import IMAGE, request

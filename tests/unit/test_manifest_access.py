@@ -3,7 +3,7 @@
 import pytest
 
 from reconciler.objects import field
-from reconciler.restore.ready import definition_problem
+from reconciler.restore.execute.ready import definition_problem
 
 
 @pytest.mark.parametrize(

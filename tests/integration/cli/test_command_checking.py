@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from reconciler.restore.mark import marked
+from reconciler.restore.plan.mark import marked
 from reconciler.store.content import open_store
 from tests.support.passes import view_of
 from tests.support.seen import manifest

@@ -7,8 +7,8 @@ import subprocess
 
 import pytest
 
-from reconciler.restore.filling import SCRIPT
-from reconciler.restore.tar import tar_of
+from reconciler.restore.execute.filling import SCRIPT
+from reconciler.restore.execute.tar import tar_of
 from reconciler.store.port import TreeEntry
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from reconciler.clock import SystemClock
 from reconciler.objects import FIELD_MANAGER
-from reconciler.restore.glass import read_journal, run_break_glass, watch_break_glass
+from reconciler.restore.execute.glass import read_journal, run_break_glass, watch_break_glass
 from tests.support.desk import make_desk, step
 from tests.support.rescue import NOW, SLOT, request
 from tests.support.seen import manifest

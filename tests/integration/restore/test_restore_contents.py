@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from reconciler.restore.execute import Bounds
-from reconciler.restore.tar import FileLengthError
+from reconciler.restore.execute.execution import Bounds
+from reconciler.restore.execute.tar import FileLengthError
 from tests.support.blueprints import step
 from tests.support.rescue import BOUNDS, SLOT, Looking, request, verdicts
 from tests.support.seen import manifest

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from reconciler.objects import field
-from reconciler.restore.strip import LAST_APPLIED
+from reconciler.restore.plan.strip import LAST_APPLIED
 from tests.support.rescue import request, verdicts
 from tests.support.seen import manifest
 

@@ -12,7 +12,7 @@ from reconciler.errors import RefusedError
 from reconciler.kinds.transformset import TransformSet
 from reconciler.ledger.ledger import Entry
 from reconciler.objects import field
-from reconciler.restore.glass import read_journal, run_break_glass
+from reconciler.restore.execute.glass import read_journal, run_break_glass
 from tests.support.desk import make_desk, step
 from tests.support.rescue import NOW, SLOT, Dying, Killed, request
 

@@ -12,9 +12,9 @@ import pytest
 
 from reconciler.cluster import claimpod
 from reconciler.objects import annotations_of, field
-from reconciler.restore.glass import read_journal, run_break_glass
-from reconciler.restore.mark import ANNOTATION
-from reconciler.restore.pausing import held_back
+from reconciler.restore.execute.glass import read_journal, run_break_glass
+from reconciler.restore.execute.pausing import held_back
+from reconciler.restore.plan.mark import ANNOTATION
 from tests.support.desk import make_desk, step
 from tests.support.rescue import BOUNDS, SLOT, Dying, Killed, Looking, request
 from tests.support.seen import manifest

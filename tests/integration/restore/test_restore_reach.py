@@ -3,7 +3,7 @@
 import pytest
 
 from reconciler.objects import field
-from reconciler.restore.entry import Entry
+from reconciler.restore.plan.entry import Entry
 from tests.support.rescue import request, verdicts
 from tests.support.seen import manifest, policy
 from tests.support.town import key

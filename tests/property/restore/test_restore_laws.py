@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.objects import duplicate
-from reconciler.restore.compare import differences, replacement_for
-from reconciler.restore.strip import strip
+from reconciler.restore.plan.compare import differences, replacement_for
+from reconciler.restore.plan.strip import strip
 
 NAMES = st.sampled_from(["a", "b", "c", "d.e/f"])
 LEAVES = st.one_of(st.integers(0, 2), st.booleans(), st.sampled_from(["", "x", "y"]))

@@ -4,9 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.objects import ObjectKey
-from reconciler.restore.cascade import Population
-from reconciler.restore.fieldset import leaves, merge, prune
-from reconciler.restore.ownership import given_back, ownership_of
+from reconciler.restore.plan.cascade import Population
+from reconciler.restore.plan.fieldset import leaves, merge, prune
+from reconciler.restore.plan.ownership import given_back, ownership_of
 
 NAMES = list("abcdefgh")
 

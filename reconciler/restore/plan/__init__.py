@@ -1,0 +1,1 @@
+"""Decides: what is asked for, and what a restore would do. It writes nothing and knows nothing of `execute`."""

@@ -42,7 +42,8 @@ def main(given: dict[str, str]) -> None:
             ),
             clock=clock,
         )
-        asked = request(notAfter="2099-01-01T00:00:00Z", onConflict="fail")
+        pause = json.loads(given.get("pause", "[]"))
+        asked = request(notAfter="2099-01-01T00:00:00Z", onConflict="fail", pause=pause)
         for result in runner.step([asked], stop=threading.Event()):
             print(result.phase, result.reason, result.message)
 

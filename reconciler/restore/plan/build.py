@@ -134,6 +134,7 @@ def build_plan(
         live=live,
         policy=request.spec.on_conflict,
         since=since,
+        paused=tuple(scene.named.workloads),
     )
     pauses = _pauses(scene, captured, live, entries, contents)
     plan = Plan(

@@ -7,7 +7,7 @@ they would read half-written files, and write into them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from reconciler.objects import Manifest, ObjectKey, field, name_of, owners_of
@@ -29,6 +29,7 @@ def plan_contents(
     live: Live,
     policy: str,
     since: str,
+    paused: Collection[ObjectKey] = (),
 ) -> list[ContentEntry]:
     """Give each content its place and verdict.
 
@@ -41,6 +42,7 @@ def plan_contents(
         live: the target as it is now.
         policy: `onConflict`.
         since: on resuming, the server's instant at which the attempt began.
+        paused: workloads that are stopped before anything is written.
     """
     by_source = {entry.source: entry for entry in entries}
     planned = []
@@ -51,7 +53,8 @@ def plan_contents(
         if not is_asked:
             continue
         into = entry.target if entry else replace(source, namespace=home[1])
-        planned.append(_plan(content, into, entry, entries, live=live, policy=policy, since=since))
+        leaving = _leaving(entries) | {k.name for k in paused if k.namespace == into.namespace}
+        planned.append(_plan(content, into, entry, leaving, live=live, policy=policy, since=since))
     return planned
 
 
@@ -66,7 +69,7 @@ def _plan(
     content: Content,
     into: ObjectKey,
     entry: Entry | None,
-    entries: Sequence[Entry],
+    leaving: set[str],
     *,
     live: Live,
     policy: str,
@@ -99,24 +102,28 @@ def _plan(
             "set onConflict to skip, update or recreate",
         )
     if into.kind == "PersistentVolumeClaim":
-        users = _staying(live.users_of(into.name, into.namespace), entries)
+        users = _staying(live.users_of(into.name, into.namespace), leaving)
         if users:
             return ends(
                 "blocked",
                 "VolumeInUse",
                 f"mounted by {', '.join(sorted(users))[:200]}",
-                "scale it to 0 first, delete it, or restore into another namespace",
+                "name it under spec.pause, delete it, or restore into another namespace",
             )
     return ends("load", "Replaces")
 
 
-def _staying(pods: list[Manifest], entries: Sequence[Entry]) -> set[str]:
-    """What runs the pods that will still be there: those of workloads to be deleted are not."""
-    leaving = {
+def _leaving(entries: Sequence[Entry]) -> set[str]:
+    """The names of what is deleted before it is made again."""
+    return {
         entry.target.name
         for entry in entries
         if entry.verdict == "recreate" and entry.desired is not None
     }
+
+
+def _staying(pods: list[Manifest], leaving: set[str]) -> set[str]:
+    """What runs the pods that will still be there: those of workloads to be deleted or paused are not."""
     staying = set()
     for pod in pods:
         name, kind = name_of(pod), "Pod"

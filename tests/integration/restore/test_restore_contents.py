@@ -96,6 +96,23 @@ def test_no_run_starts_while_rows_are_loaded(shop):
     assert not shop.town.get("batch/v1", "CronJob", "cleaner")["spec"].get("suspend", False)
 
 
+def test_a_volume_is_filled_while_its_workload_is_paused(shop):
+    """Named under `pause`, what mounts it is stopped, and starts again on the old files."""
+    before = look(shop)
+    say(shop, pod_of(shop, "wiki"), "echo spoiled > /pages/home")
+    claims = {"objects": [{"kinds": ["PersistentVolumeClaim"]}], "contents": ["volume/pages"]}
+    named = {"kind": "Deployment", "namespace": "shop", "name": "wiki"}
+    (content,) = shop.plan(request(include=claims)).contents
+    assert (content.verdict, content.reason) == ("blocked", "VolumeInUse")
+    assert "spec.pause" in content.hint
+
+    result = shop.restore(request(include=claims, pause=[named]))
+
+    assert (result.phase, result.message) == ("Succeeded", "")
+    assert shop.town.get("apps/v1", "Deployment", "wiki")["spec"]["replicas"] == 1
+    assert look(shop) == before
+
+
 def test_a_workload_to_be_recreated_lets_go_of_its_volume(shop):
     """Under `recreate` a workload that differs goes first, its claim is cleared and filled, then it is made again."""
     before = look(shop)

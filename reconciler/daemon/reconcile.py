@@ -106,7 +106,7 @@ class PassReport:
             "captured": len(self.captured),
             "failed": phases["Failed"],
             "partial": phases["Partial"],
-            "restored": len(self.restored),
+            "restored": sum(line.phase != "Changed" for line in self.restored),
             "retired": len(self.retirement.points) if self.retirement else 0,
             "problems": len(self.problems),
             "pushed": self.pushed,

@@ -258,3 +258,44 @@ def test_removed_while_it_runs(world, monkeypatch):
     state = view_of(world).restores()[RestoreKey("policies", "", "back", 1)]
     assert state.finished.spec.phase == "Cancelled"
     assert "ConfigMap/c1" not in world.data("shop")
+
+
+def test_what_others_did_right_after_is_a_finding_of_a_later_pass(spoiled):
+    """An object that is gone two minutes later: the pass says so once, ends with 1, and counts no second restore."""
+    world = spoiled
+    used(world)
+    kind = world.cluster.discover().find("", "ConfigMap")
+    world.cluster.delete(kind, "c1", namespace="shop")
+    world.clock.advance(timedelta(minutes=1))
+    early = world.run_pass()
+    world.clock.advance(timedelta(minutes=1, seconds=1))
+    due = world.run_pass()
+    world.clock.advance(timedelta(minutes=1))
+    again = world.run_pass()
+
+    assert (early.restored, early.exit_code) == ([], 0)
+    assert phases(due) == ["Changed"]
+    assert "/ConfigMap/shop/c1 was removed" in due.restored[0].message
+    assert due.exit_code == 1
+    assert due.counts()["restored"] == 0
+    assert (again.restored, again.exit_code) == ([], 0)
+    (state,) = view_of(world).restores().values()
+    assert [row.what for row in state.watched.spec.aftermath] == ["removed"]
+    subjects = git("log", "--format=%s", "-5", "restore-points/town", cwd=world.root / "ledger.git")
+    assert "looked again at back attempt 1" in subjects
+
+
+def test_the_time_to_look_again_is_the_operators(spoiled):
+    """`watchAfter` of the configuration."""
+    world = spoiled
+    world.config.write_text(world.config.read_text() + "watchAfter: 10m\n")
+    used(world)
+    world.clock.advance(timedelta(minutes=9))
+    world.run_pass()
+    (state,) = view_of(world).restores().values()
+    assert state.watched is None
+    world.clock.advance(timedelta(minutes=1, seconds=1))
+    world.run_pass()
+    (state,) = view_of(world).restores().values()
+
+    assert state.watched.spec.message.startswith(("within 10m", "nothing was changed"))

@@ -277,6 +277,17 @@ def test_a_cronjob_that_may_not_be_suspended_is_warned_of(yard):
     assert "it needs `update` on cronjobs.batch in namespace shop" in warning
 
 
+def test_a_cronjob_that_could_not_be_suspended_makes_it_partial(yard):
+    """The plan's trial went well and the write did not: all else is restored, and what was promised is not claimed."""
+    yard.town.sandbox.faults.add("answer", "/cronjobs/report", method="PUT", value=403, nth=2)
+    (result,) = yard.desk.runner().step([request()], stop=threading.Event())
+
+    assert (result.phase, yard.desk.conf()) == ("Partial", {"a": "1"})
+    assert result.outcomes[0].item == "pause/batch/CronJob/shop/report"
+    assert result.outcomes[0].reason == "NotPaused"
+    assert yard.is_as_before()
+
+
 def test_a_tenant_pauses_only_where_its_source_may_reach(yard):
     """Another namespace is refused; one that the source is confined to as well is not."""
     asked = request(namespace="shop", pause=[OPERATOR])

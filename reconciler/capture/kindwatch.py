@@ -19,7 +19,7 @@ from typing import Literal
 
 import structlog
 
-from reconciler.capture.listing import Listing, name_of_kind, typed
+from reconciler.capture.listing import Listing, name_of_kind
 from reconciler.capture.observed import Observed, remember
 from reconciler.cluster.port import (
     ApiError,
@@ -260,7 +260,7 @@ class KindWatch:
                 self._heard(event)
                 self._position = max(self._position, version)
             return
-        seen = remember(typed(event.object, self.kind))
+        seen = remember(event.object)
         with self._news:
             self._heard(event)
             if version <= self._position:

@@ -24,7 +24,6 @@ from reconciler.cluster.port import (
 )
 from reconciler.errors import ReconcilerError
 from reconciler.kinds.record import VersionRange
-from reconciler.objects import Manifest
 
 TRIES = 3
 
@@ -101,18 +100,11 @@ def _list_once(
     size_bytes = 0
     for page in cluster.pages(kind, namespace=namespace):
         check_stop(stop)
-        objects.extend(remember(typed(item, kind)) for item in page.items)
+        objects.extend(map(remember, page.items))
         size_bytes += page.size_bytes
         first = first or page.resource_version
         upto = page.resource_version or upto
     return Listing(kind, objects, VersionRange(since=first, upto=upto), size_bytes=size_bytes)
-
-
-def typed(item: Manifest, kind: ResourceType) -> Manifest:
-    """The item with its kind, which servers leave out of lists."""
-    if item.get("kind") and item.get("apiVersion"):
-        return item
-    return {"apiVersion": kind.api_version, "kind": kind.kind, **item}
 
 
 def _gap(kind: ResourceType, reason: str, error: ReconcilerError) -> Gap:

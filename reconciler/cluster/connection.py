@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
@@ -49,6 +49,7 @@ USER_AGENT = "backup-reconciler"
 _PIECE_BYTES = 1 << 20
 
 Query = Sequence[tuple[str, str]]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -89,9 +90,10 @@ class Connection:
         attempts: int = ATTEMPTS,
     ) -> Any:
         """GET a document, repeating after 429 and 5xx."""
-        return self.sized(path, subject=subject, query=query, accept=accept, attempts=attempts)[0]
+        body = self.text(path, subject=subject, query=query, accept=accept, attempts=attempts)
+        return self.decoded(body, subject)
 
-    def sized(
+    def text(
         self,
         path: str,
         *,
@@ -99,13 +101,12 @@ class Connection:
         query: Query = (),
         accept: str = "application/json",
         attempts: int = ATTEMPTS,
-    ) -> tuple[Any, int]:
-        """As `read`; with the bytes of the document."""
+    ) -> bytes:
+        """As `read`, for a caller that decodes the document."""
         for attempt in range(1, attempts + 1):
             try:
                 answer = self._open("GET", path, subject=subject, query=query, accept=accept)
-                body = self._body(answer, subject)
-                return self._decoded(body, subject, code=answer.status), len(body)
+                return self._body(answer, subject)
             except BusyError as error:
                 wait_s = max(error.retry_after_s or 0.0, FIRST_WAIT_S * 2 ** (attempt - 1))
                 if attempt == attempts or wait_s > LONGEST_WAIT_S:
@@ -127,7 +128,7 @@ class Connection:
         answer = self._open(
             method, path, subject=subject, query=query, body=body, content_type=content_type
         )
-        return self._decoded(self._body(answer, subject), subject, code=answer.status)
+        return self.decoded(self._body(answer, subject), subject)
 
     def lines(
         self, path: str, *, subject: str, query: Query, silence_s: float, longest_s: float
@@ -141,6 +142,20 @@ class Connection:
             line_bytes_max=ANSWER_LIMIT_BYTES,
             broken=lambda error: self._broken(error, subject, timeout_s=silence_s),
         )
+
+    def decoded(self, body: bytes, subject: str, form: type[T] = Any) -> T:  # type: ignore[assignment]
+        """Decode a document.
+
+        Raises:
+            UnavailableError: it is none.
+        """
+        try:
+            return msgspec.json.decode(body, type=form)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise UnavailableError(
+                f"{subject}: {self.cluster} answered without the JSON document that was asked for",
+                hint="something between here and the API server may have answered for it",
+            ) from error
 
     def headers(self) -> dict[str, str]:
         """Ask the configuration for the credentials of this moment."""
@@ -253,15 +268,6 @@ class Connection:
             return answer
         status = decode_status(self._body(answer, subject))
         raise refusal_of(subject, code=answer.status, status=status, headers=answer.headers)
-
-    def _decoded(self, body: bytes, subject: str, *, code: int) -> Any:
-        try:
-            return msgspec.json.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise UnavailableError(
-                f"{subject}: {self.cluster} answered {code} without a JSON document",
-                hint="something between here and the API server may have answered for it",
-            ) from error
 
     def _body(self, answer: urllib3.BaseHTTPResponse, subject: str) -> bytes:
         started = time.monotonic()

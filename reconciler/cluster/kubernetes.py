@@ -15,28 +15,23 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
+from reconciler.cluster.answers import Items, ListText, OpenWatch, filled
 from reconciler.cluster.port import (
     Discovery,
     ExecSession,
     ExecTarget,
-    ExpiredError,
     Head,
     InvalidError,
     NotFoundError,
-    NotServedError,
     Page,
     Propagation,
     ResourceType,
-    UnavailableError,
-    WatchEvent,
 )
-from reconciler.cluster.refusal import refusal_of
-from reconciler.errors import ReconcilerError, UsageError
+from reconciler.errors import UsageError
 from reconciler.objects import Manifest, name_of, namespace_of
 
 if TYPE_CHECKING:
     from reconciler.cluster.connection import Connection
-    from reconciler.cluster.linestream import LineStream
 
 _METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 _NAMESPACES = ResourceType(
@@ -177,15 +172,15 @@ class KubernetesCluster:
             query = [("limit", str(page_size))]
             query += [("labelSelector", label_selector)] if label_selector else []
             query += [("continue", token)] if token else []
-            path = _path(kind, namespace)
-            listed, size_bytes = self._connection.sized(path, subject=subject, query=query)
-            metadata = listed.get("metadata") or {}
-            token = metadata.get("continue") or ""
+            connection = self._connection
+            body = connection.text(_path(kind, namespace), subject=subject, query=query)
+            listed = connection.decoded(body, subject, ListText)
+            token = listed.metadata.get("continue") or ""
             yield Page(
-                items=[_filled(item, kind) for item in listed.get("items") or []],
-                resource_version=metadata.get("resourceVersion") or "",
+                items=Items(listed.items or [], kind, subject),
+                resource_version=listed.metadata.get("resourceVersion") or "",
                 continue_token=token,
-                size_bytes=size_bytes,
+                size_bytes=len(body),
             )
             if not token:
                 return
@@ -209,7 +204,7 @@ class KubernetesCluster:
             )
         except NotFoundError:
             return None
-        return _filled(found, kind)
+        return filled(found, kind)
 
     def create(
         self, kind: ResourceType, manifest: Manifest, *, manager: str, dry_run: bool = False
@@ -226,7 +221,7 @@ class KubernetesCluster:
             body=msgspec.json.encode(manifest),
             query=_write_query(manager, dry_run=dry_run),
         )
-        return _filled(made, kind)
+        return filled(made, kind)
 
     def replace(
         self, kind: ResourceType, manifest: Manifest, *, manager: str, dry_run: bool = False
@@ -242,7 +237,7 @@ class KubernetesCluster:
             body=msgspec.json.encode(manifest),
             query=_write_query(manager, dry_run=dry_run),
         )
-        return _filled(made, kind)
+        return filled(made, kind)
 
     def patch(
         self,
@@ -275,7 +270,7 @@ class KubernetesCluster:
             query=query,
             content_type=_PATCH_TYPES[style],
         )
-        return _filled(made, kind)
+        return filled(made, kind)
 
     def delete(
         self,
@@ -381,48 +376,3 @@ def _check_place(kind: ResourceType, namespace: str, subject: str, *, name: str 
 
 def _write_query(manager: str, *, dry_run: bool = False) -> list[tuple[str, str]]:
     return [("fieldManager", manager)] + ([("dryRun", "All")] if dry_run else [])
-
-
-def _filled(manifest: Manifest, kind: ResourceType) -> Manifest:
-    if "apiVersion" in manifest and "kind" in manifest:
-        return manifest
-    return {"apiVersion": kind.api_version, "kind": kind.kind, **manifest}
-
-
-class OpenWatch:
-    """The events of a stream of lines."""
-
-    def __init__(self, lines: LineStream, *, kind: ResourceType, subject: str) -> None:
-        self._stream = lines
-        self._lines = iter(lines)
-        self._kind = kind
-        self._subject = subject
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> WatchEvent:
-        try:
-            return _event(next(self._lines), self._kind, self._subject)
-        except ReconcilerError:
-            self.close()
-            raise
-
-    def close(self) -> None:
-        """End it."""
-        self._stream.close()
-
-
-def _event(line: bytes, kind: ResourceType, subject: str) -> WatchEvent:
-    try:
-        event = msgspec.json.decode(line)
-        type_, object_ = event["type"], event["object"]
-    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise UnavailableError(f"{subject}: the stream carries no watch event") from error
-    if type_ == "ERROR":
-        if object_.get("reason") in ("Expired", "Gone"):
-            raise ExpiredError(f"{subject}: the resource version is too old", hint="list again")
-        raise refusal_of(subject, code=int(object_.get("code") or 500), status=object_)
-    if type_ not in ("ADDED", "MODIFIED", "DELETED", "BOOKMARK"):
-        raise NotServedError(f"{subject}: unknown event {str(type_)[:32]!r}")
-    return WatchEvent(type=type_, object=_filled(object_, kind), size_bytes=len(line))

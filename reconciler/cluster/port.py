@@ -79,9 +79,12 @@ class Discovery:
 
 @dataclass(frozen=True)
 class Page:
-    """One page of a list. `items` carry apiVersion and kind; `resource_version` is the list's."""
+    """One page of a list. `items` carry apiVersion and kind; `resource_version` is the list's.
 
-    items: list[Manifest]
+    An item may be decoded when it is asked for, and anew each time: keep it rather than ask twice.
+    """
+
+    items: Sequence[Manifest]
     resource_version: str
     continue_token: str
     size_bytes: int = 0

@@ -42,6 +42,7 @@ BATCH_MAX = 100
 MESSAGE_MAX = 256
 
 Sessions = Mapping[str, tuple[Session, Store]]
+Told = RestorePoint | CaptureFailure
 
 
 @dataclass(frozen=True)
@@ -127,14 +128,16 @@ class Capturing:
     def _publish(self, ready: Sequence[_Ready]) -> list[CaptureLine]:
         """Publish a batch, so that its points share packs, and record each."""
         results = publish_together([one.prepared for one in ready])
-        lines = [
-            self._record_failure(one.entry, result, started=one.started)
+        told = [
+            self._failure(one.entry, result, started=one.started)
             if isinstance(result, ReconcilerError)
-            else self._record(one.entry, result, started=one.started)
+            else self._success(one.entry, result, started=one.started)
             for one, result in zip(ready, results, strict=True)
         ]
+        # All that was published is durable: its records go into one pack.
+        self.ledger.append([Entry(record) for record, _ in told])
         self._push()
-        return lines
+        return [line for _, line in told]
 
     def _sessions(
         self, due: Sequence[DueCapture], stack: ExitStack
@@ -182,24 +185,32 @@ class Capturing:
             log.info("capture stopped", application=str(entry.application), slot=entry.slot)
             return None
         except ReconcilerError as error:
-            return self._record_failure(entry, error, started=started)
+            return self._record(self._failure(entry, error, started=started))
         except Exception as error:
             # A bug that one application brings to light must not keep all others from being captured.
             log.exception("bug", application=str(entry.application), slot=entry.slot)
-            return self._record_failure(entry, CaptureBugError(entry, error), started=started)
+            bug = CaptureBugError(entry, error)
+            return self._record(self._failure(entry, bug, started=started))
         if isinstance(result, Captured):
-            return self._record(entry, result, started=started)
+            return self._record(self._success(entry, result, started=started))
         return _Ready(entry, result, started=started, ready_at=time.monotonic())
 
-    def _record(self, entry: DueCapture, captured: Captured, *, started: float) -> CaptureLine:
+    def _record(self, told: tuple[Told, CaptureLine]) -> CaptureLine:
+        """Record one result at once."""
+        record, line = told
+        self.ledger.append([Entry(record)])
+        return line
+
+    def _success(
+        self, entry: DueCapture, captured: Captured, *, started: float
+    ) -> tuple[Told, CaptureLine]:
         record = RestorePoint(
             api_version=API_VERSION,
             metadata=Metadata(name=entry.slot.lower(), namespace=entry.application.namespace),
             spec=captured.record,
         )
-        self.ledger.append([Entry(record)])
         spec = captured.record
-        return CaptureLine(
+        return record, CaptureLine(
             application=entry.application,
             slot=entry.slot,
             phase=spec.phase,
@@ -274,9 +285,9 @@ class Capturing:
                 break
         return newest
 
-    def _record_failure(
+    def _failure(
         self, entry: DueCapture, error: ReconcilerError, *, started: float
-    ) -> CaptureLine:
+    ) -> tuple[Told, CaptureLine]:
         log.error(
             "capture failed",
             application=str(entry.application),
@@ -301,8 +312,7 @@ class Capturing:
                 policy=entry.policy.ref if entry.policy else None,
             ),
         )
-        self.ledger.append([Entry(record)])
-        return CaptureLine(
+        return record, CaptureLine(
             application=entry.application,
             slot=entry.slot,
             phase="Failed",

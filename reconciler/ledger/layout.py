@@ -99,6 +99,11 @@ def path_of(record: Record, *, digest: str) -> str:
     return record_path(spec.cluster, at=instant_of(record), kind=record.kind, digest=digest)
 
 
+def is_named_by_digest(record: Record) -> bool:
+    """Whether a record's file is named by its contents; others have a place of their own."""
+    return not isinstance(record, RestorePoint | RestoreRecord)
+
+
 def key_of(record: RestoreRecord) -> RestoreKey:
     """Which attempt a restore's record is of."""
     spec = record.spec

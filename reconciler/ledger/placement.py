@@ -83,7 +83,7 @@ class Placement:
         for entry in entries:
             removes = tuple(path for path in entry.removes if exists(path))
             record = _still_true(entry, removes)
-            path = layout.path_of(entry.record, digest=sha256(to_bytes(chained(record, None))))
+            path = layout.path_of(entry.record, digest=_digest(record))
             if exists(path) or path in gone or (entry.removes and not removes):
                 log.warning("record dropped", path=path, cause="another writer was first")
                 dropped.append(path)
@@ -133,6 +133,13 @@ class Placement:
             log.error("commit dropped", commit=commit, message=error.message)
             return None
         return Entry(record, tuple(removed))
+
+
+def _digest(record: Record) -> str:
+    """The digest of what a record says apart from its place in the row, where its file is named by it."""
+    if not layout.is_named_by_digest(record):
+        return ""
+    return sha256(to_bytes(chained(record, None)))
 
 
 def _still_true(entry: Entry, removes: tuple[str, ...]) -> Record:

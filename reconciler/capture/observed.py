@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from sys import intern
 from types import MappingProxyType
 from typing import Any
 
@@ -69,13 +70,15 @@ class Observed:
 def remember(manifest: Manifest) -> Observed:
     """Keep what is needed of a listed manifest."""
     metadata: dict[str, Any] = manifest.get("metadata") or {}
-    labels = metadata.get("labels") or _NO_LABELS
+    labels = _labels(metadata.get("labels"))
     annotations = metadata.get("annotations") or _NO_LABELS
-    key = ObjectKey.of(manifest)
+    named = ObjectKey.of(manifest)
+    # A cluster has few namespaces, kinds and labels, and each of its objects would hold its own copies of their names.
+    key = ObjectKey(intern(named.group), intern(named.kind), intern(named.namespace), named.name)
     reader = _STATES.get((key.group, key.kind))
     return Observed(
         key=key,
-        version=version_of(manifest.get("apiVersion", "")),
+        version=intern(version_of(manifest.get("apiVersion", ""))),
         uid=metadata.get("uid") or "",
         resource_version=metadata.get("resourceVersion") or "",
         labels=labels,
@@ -92,10 +95,14 @@ def recall(projection: bytes) -> Observed:
     return remember(_decode(projection))
 
 
+def _labels(labels: Mapping[str, str] | None) -> Mapping[str, str]:
+    return {intern(name): intern(value) for name, value in labels.items()} if labels else _NO_LABELS
+
+
 def _owner(reference: Mapping[str, Any]) -> Owner:
     return Owner(
-        group=group_of(reference.get("apiVersion", "")),
-        kind=reference.get("kind", ""),
+        group=intern(group_of(reference.get("apiVersion", ""))),
+        kind=intern(reference.get("kind", "")),
         name=reference.get("name", ""),
         uid=reference.get("uid", ""),
         is_controller=bool(reference.get("controller")),

@@ -26,6 +26,8 @@ from reconciler.errors import ReconcilerError
 from reconciler.kinds.record import VersionRange
 
 TRIES = 3
+PAGE = 200
+"""Several pages are in memory at once, one for each kind that is being listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ def _list_once(
     objects: list[Observed] = []
     first = upto = ""
     size_bytes = 0
-    for page in cluster.pages(kind, namespace=namespace):
+    for page in cluster.pages(kind, namespace=namespace, page_size=PAGE):
         check_stop(stop)
         objects.extend(map(remember, page.items))
         size_bytes += page.size_bytes

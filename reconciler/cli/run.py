@@ -37,9 +37,11 @@ def _serve(parts: object) -> int:
     from reconciler.cli.compose import Parts
     from reconciler.daemon.daemon import Daemon, stop_on_signals
     from reconciler.daemon.health import HealthServer
+    from reconciler.daemon.heap import share_one_heap
     from reconciler.daemon.timer import TimerClock
 
     assert isinstance(parts, Parts)
+    share_one_heap()
     with TimerClock() as clock, stop_on_signals() as stop:
         serving = Parts(
             parts.configuration,

@@ -44,6 +44,12 @@ class MeteredCluster:
             self.watches[kind.kind] += 1
         return _Watch(self, self.inner.watch(kind, **how))
 
+    def take_read_bytes(self):
+        """What was read since this was asked last."""
+        with self._lock:
+            size, self.read_bytes = self.read_bytes, 0
+        return size
+
     def _count(self, size):
         with self._lock:
             self.read_bytes += size

@@ -117,7 +117,7 @@ class SmallPages:
         self._cluster = cluster
 
     def pages(self, kind, **options):
-        return self._cluster.pages(kind, page_size=2, **options)
+        return self._cluster.pages(kind, **{**options, "page_size": 2})
 
 
 @pytest.mark.parametrize("action", ["cut", "drop"])

@@ -9,6 +9,7 @@ from datetime import timedelta
 import yaml
 
 from reconciler.clock import SystemClock, format_instant
+from tests.cluster.applications.volumes import FILED
 from tests.cluster.outpost import KubectlError, Outpost, until
 from tests.support.clusters import IMAGE
 
@@ -200,18 +201,28 @@ def test_a_live_schedule_stands_still_while_a_restore_goes_on(outpost):
     outpost.capture()
     changed = {"spec": {"template": {"metadata": {"annotations": {"added": "since"}}}}}
     outpost.kubectl("patch", "deploy", "web", "-n", namespace, "-p", json.dumps(changed))
+    # Its old pods are gone then, so that what is restored takes its time to be Ready again.
+    outpost.kubectl("rollout", "status", "deploy/web", "-n", namespace)
     until(lambda: 48 <= SystemClock().now().second <= 55)
     where = ("patch", "cronjob", "each-minute", "-n", elsewhere, "--type=merge", "-p")
     outpost.kubectl(*where, json.dumps({"spec": {"suspend": True}}))
     began = format_instant(SystemClock().now())
 
     outpost.restore(namespace, onConflict="update")
+    ended = format_instant(SystemClock().now())
     outpost.kubectl(*where, json.dumps({"spec": {"suspend": False}}))
 
     def runs(space):
+        """When the runs that came due in the meantime were due, and when they were started."""
         jobs = outpost.kubectl.get("jobs", "-n", space)["items"]
-        return [job for job in jobs if job["metadata"]["creationTimestamp"] >= began]
+        due = "batch.kubernetes.io/cronjob-scheduled-timestamp"
+        found = [
+            (one["metadata"]["annotations"][due], one["metadata"]["creationTimestamp"])
+            for one in jobs
+        ]
+        return [one for one in found if began <= one[0] <= ended]
 
+    assert began[:16] < ended[:16], "a minute began in the middle of the restore"
     until(lambda: runs(elsewhere))
     live = outpost.kubectl.get("cronjob", "each-minute", "-n", namespace, "--show-managed-fields")
     assert runs(namespace) == []
@@ -269,6 +280,27 @@ def test_an_operator_is_paused_for_as_long_as_a_restore_takes(outpost):
     operator["spec"]["replicas"] = 1
     outpost.kubectl.apply([operator], *apply)
     del operator["spec"]["replicas"]
+
+
+def test_a_volume_is_filled_in_place_while_its_workload_is_paused(outpost):
+    """The files are as captured, in the same claim, and the workload that was named runs on them again."""
+    namespace = f"filled-{outpost.mark}"
+    outpost.settle(namespace)
+    FILED.deploy(outpost, namespace)
+    before = FILED.state(outpost, namespace)
+    bound = outpost.kubectl.get("pvc", "data", "-n", namespace)["spec"]["volumeName"]
+    outpost.capture()
+    FILED.change(outpost, namespace)
+    assert FILED.state(outpost, namespace) != before
+    include = {"objects": [{"kinds": ["PersistentVolumeClaim"]}], "contents": ["volume/data"]}
+    named = {"kind": "Deployment", "namespace": namespace, "name": "pair"}
+
+    outpost.restore(namespace, onConflict="update", include=include, pause=[named])
+
+    outpost.ready(namespace)
+    assert FILED.state(outpost, namespace) == before
+    assert outpost.kubectl.get("pvc", "data", "-n", namespace)["spec"]["volumeName"] == bound
+    FILED.works(outpost, namespace)
 
 
 def test_a_missing_permission_to_pause_is_named(outpost):

@@ -111,7 +111,28 @@ _WORDS = {
 def _deployment_problem(workload: Manifest) -> str:
     if field(workload, "spec", "paused"):
         return ""
-    return _replicas(workload, "updatedReplicas", "readyReplicas", "availableReplicas")
+    problem = _replicas(workload, "updatedReplicas", "readyReplicas", "availableReplicas")
+    if problem:
+        return problem
+    # Ready may still be the pods of before the update: they go when those that replace them are Ready.
+    old = field(workload, "status", "replicas", default=0) - field(
+        workload, "status", "updatedReplicas", default=0
+    )
+    return f"{old} replicas of before are still there" if old > 0 else ""
+
+
+def _stateful_set_problem(workload: Manifest) -> str:
+    problem = _set_problem(workload)
+    if problem or field(workload, "spec", "updateStrategy", "type") == "OnDelete":
+        return problem
+    status = workload.get("status") or {}
+    kept = field(workload, "spec", "updateStrategy", "rollingUpdate", "partition", default=0)
+    wanted = max(0, field(workload, "spec", "replicas", default=1) - kept)
+    updated = status.get("updatedReplicas") or 0
+    is_rolling = status.get("updateRevision") != status.get("currentRevision")
+    if is_rolling and (updated < wanted or not kept):
+        return f"{updated} of {wanted} replicas are up to date"
+    return ""
 
 
 def _set_problem(workload: Manifest) -> str:
@@ -122,6 +143,10 @@ def _daemon_problem(workload: Manifest) -> str:
     if _is_unseen(workload):
         return "its controller has not seen it yet"
     wanted = field(workload, "status", "desiredNumberScheduled", default=0)
+    if field(workload, "spec", "updateStrategy", "type") != "OnDelete":
+        updated = field(workload, "status", "updatedNumberScheduled", default=0)
+        if updated < wanted:
+            return f"{updated} of {wanted} pods are up to date"
     count = field(workload, "status", "numberReady", default=0)
     return "" if count >= wanted else f"{count} of {wanted} pods are Ready"
 
@@ -148,7 +173,7 @@ def _job_problem(job: Manifest) -> str:
 
 _RULES: dict[str, Callable[[Manifest], str]] = {
     "Deployment": _deployment_problem,
-    "StatefulSet": _set_problem,
+    "StatefulSet": _stateful_set_problem,
     "ReplicaSet": _set_problem,
     "ReplicationController": _set_problem,
     "DaemonSet": _daemon_problem,

@@ -144,7 +144,14 @@ def test_contents_are_named_by_any_part():
         ({"kind": "Deployment", "spec": {"replicas": 0}}, ""),
         ({"kind": "StatefulSet", "spec": {"replicas": 1}, "status": {"readyReplicas": 1}}, ""),
         (
-            {"kind": "DaemonSet", "status": {"desiredNumberScheduled": 3, "numberReady": 2}},
+            {
+                "kind": "DaemonSet",
+                "status": {
+                    "desiredNumberScheduled": 3,
+                    "updatedNumberScheduled": 3,
+                    "numberReady": 2,
+                },
+            },
             "2 of 3",
         ),
         ({"kind": "Pod", "status": {"phase": "Pending"}}, "Pending"),
@@ -164,6 +171,52 @@ def test_contents_are_named_by_any_part():
 )
 def test_ready_means_what_each_kind_says(workload, problem):
     """The problem that is left is told; an empty text means Ready."""
+    said = workload_problem(workload)
+    assert problem in said
+    assert bool(said) == bool(problem)
+
+
+def rolling(kind, *, strategy=None, **status):
+    spec = {"replicas": 2, **({"updateStrategy": strategy} if strategy else {})}
+    return {"kind": kind, "metadata": {"generation": 2}, "spec": spec, "status": status}
+
+
+SEEN = {"observedGeneration": 2, "replicas": 2, "readyReplicas": 2, "availableReplicas": 2}
+DAEMONS = {"desiredNumberScheduled": 3, "numberReady": 3, "observedGeneration": 2}
+REVISIONS = {"currentRevision": "a", "updateRevision": "b"}
+
+
+@pytest.mark.parametrize(
+    ("workload", "problem"),
+    [
+        (
+            rolling("Deployment", **SEEN | {"replicas": 3}, updatedReplicas=2),
+            "1 replicas of before",
+        ),
+        (rolling("Deployment", **SEEN, updatedReplicas=2), ""),
+        (rolling("StatefulSet", **SEEN, **REVISIONS, updatedReplicas=1), "1 of 2 replicas are up"),
+        (rolling("StatefulSet", **SEEN, currentRevision="b", updateRevision="b"), ""),
+        (
+            rolling("StatefulSet", strategy={"type": "OnDelete"}, **SEEN, **REVISIONS),
+            "",
+        ),
+        (
+            rolling(
+                "StatefulSet",
+                strategy={"rollingUpdate": {"partition": 1}},
+                **SEEN,
+                **REVISIONS,
+                updatedReplicas=1,
+            ),
+            "",
+        ),
+        (rolling("DaemonSet", **DAEMONS, updatedNumberScheduled=2), "2 of 3 pods are up to date"),
+        (rolling("DaemonSet", **DAEMONS, updatedNumberScheduled=3), ""),
+        (rolling("DaemonSet", strategy={"type": "OnDelete"}, **DAEMONS), ""),
+    ],
+)
+def test_pods_of_before_an_update_do_not_make_it_ready(workload, problem):
+    """They are Ready until those that replace them are; what is updated only by hand is not waited for."""
     said = workload_problem(workload)
     assert problem in said
     assert bool(said) == bool(problem)

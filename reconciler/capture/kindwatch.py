@@ -42,6 +42,8 @@ SILENCE_S = 90.0
 """API servers send a bookmark about every minute (kube-apiserver's cacher, `bookmarkFrequency`)."""
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 60.0
+STEADY_S = 30.0
+"""A watch that breaks sooner than this breaks again and again: it is opened later each time."""
 LEAST_S = 1.0
 """A watch that ends sooner without a word is taken for broken."""
 JOIN_S = 5.0
@@ -82,11 +84,6 @@ class KindWatch:
     def phase(self) -> Phase:
         """Whether it is open, and what it does if not."""
         return self._phase
-
-    def objects(self) -> list[Observed]:
-        """All objects, as far as was heard."""
-        with self._news:
-            return list(self._objects.values())
 
     def position(self) -> int:
         """The version up to which everything was heard."""
@@ -192,14 +189,15 @@ class KindWatch:
     def _run(self) -> None:
         failures = 0
         while not self._over.is_set():
-            wait_s = 0.0
+            wait_s, started = 0.0, time.monotonic()
             try:
                 self._follow()
                 failures = 0
             except ExpiredError as error:
                 self._end("lost", error.message)
             except (UnavailableError, UnauthorizedError) as error:
-                failures = 1 if self._phase == "open" else failures + 1
+                is_steady = time.monotonic() - started > STEADY_S
+                failures = 1 if is_steady else failures + 1
                 wait_s = self._broken(error, failures)
             except ApiError as error:
                 self._end("refused", error.message)

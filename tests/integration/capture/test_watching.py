@@ -208,6 +208,18 @@ def test_a_busy_server_is_given_time(shop, watches):
     assert fault.hits <= 2
 
 
+def test_a_server_that_cuts_every_watch_is_not_hammered(shop, watches):
+    """Watches that open and break at once are opened later each time; captures go on with lists."""
+    look(shop, watches)
+    shop.sandbox.faults.add("cut", "watch=true", value=0, times=10_000)
+    look(shop, watches)
+    before = shop.cluster.watches["ConfigMap"]
+    time.sleep(4)
+    assert shop.cluster.watches["ConfigMap"] - before <= 4
+    assert same(look(shop, watches), shop)
+    assert watches.take_alarms() == []
+
+
 def test_a_watch_that_is_not_allowed_is_a_list(shop, watches):
     """Without the verb `watch` all is captured by lists, and the server is not asked at every look."""
     shop.sandbox.deny("watch", "configmaps")

@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 WORKERS ?= 2
 NODES   ?= 1
 CLUSTERS ?= 1
-CLUSTER_TESTS ?= tests/cluster tests/contract/cluster
+CLUSTER_TESTS ?= tests/cluster tests/contract/cluster tests/objectstore
 
 .PHONY: install install-dev demo test check fast static lock docs bench sim clean
 .PHONY: cluster-build cluster cluster-down test-cluster bench-cluster bench-recovery bench-exec

@@ -10,7 +10,7 @@ import logging
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,17 @@ from reconciler.cluster.port import Cluster
 from reconciler.daemon.desired import Desired, desire, poll_sources
 from reconciler.daemon.locations import Locations, OpenStorage
 from reconciler.daemon.reconcile import Reconciler
-from reconciler.daemon.settings import Configuration, load_configuration, passphrase
+from reconciler.daemon.settings import (
+    Configuration,
+    credentials,
+    load_configuration,
+    passphrase,
+)
 from reconciler.errors import KeyRejectedError, ReconcilerError, RefusedError, UsageError
 from reconciler.git.remote import Remote
 from reconciler.ledger.ledger import Ledger
 from reconciler.source.adopt import Adoption, SourceSettings
 from reconciler.source.poll import Source
-from reconciler.store.storage import open_storage
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class Seams:
     """What tests put in place of adapters: wrappers that count and fail effects."""
 
     remote: Remote | None = None
-    storage: OpenStorage = open_storage
+    storage: OpenStorage | None = None
     wrap_cluster: Callable[[Cluster], Cluster] = lambda cluster: cluster
 
 
@@ -108,6 +112,7 @@ class Parts:
             clock=self.clock,
             grace=self.settings.prune.grace,
             storage=self._seams.storage,
+            credentials=partial(credentials, self.configuration),
         )
 
     def _passphrase(self, location: str) -> str:

@@ -13,9 +13,14 @@ from reconciler.errors import LocationMissingError, ReconcilerError
 from reconciler.kinds.platform import Location
 from reconciler.store.content import ContentStore, open_store
 from reconciler.store.port import Storage
+from reconciler.store.s3 import Credentials
 from reconciler.store.storage import open_storage
 
 OpenStorage = Callable[[str], Storage]
+
+
+def _from_environment(_location: str) -> Credentials | None:
+    return None
 
 
 class Locations:
@@ -27,12 +32,15 @@ class Locations:
         passphrase: Callable[[str], str],
         clock: Clock,
         grace: timedelta,
-        storage: OpenStorage = open_storage,
+        storage: OpenStorage | None = None,
+        credentials: Callable[[str], Credentials | None] = _from_environment,
     ) -> None:
         self._passphrase = passphrase
         self._clock = clock
         self._grace = grace
         self._storage = storage
+        """Stands in the place of what a location's URL asks for."""
+        self._credentials = credentials
         self._open: dict[str, tuple[str, ContentStore]] = {}
         self.faults: dict[str, ReconcilerError] = {}
         """Locations that did not open when last asked, and why."""
@@ -48,8 +56,13 @@ class Locations:
         if known is not None and known[0] == url:
             return known[1]
         try:
+            storage = (
+                self._storage(url)
+                if self._storage
+                else open_storage(url, credentials=self._credentials(name))
+            )
             store = open_store(
-                self._storage(url), self._passphrase(name), clock=self._clock, grace=self._grace
+                storage, self._passphrase(name), clock=self._clock, grace=self._grace
             )
         except LocationMissingError as error:
             error.hint = error.hint or f"make it ready with `reconciler keys init --location {url}`"

@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -18,6 +18,7 @@ from pydantic_core import PydanticCustomError
 from reconciler.errors import FindingsError, KeyRejectedError, UsageError
 from reconciler.kinds.loader import load_model
 from reconciler.kinds.model import DNS_LABEL, Model, Name, Planned, Span
+from reconciler.store.s3 import Credentials
 
 ENVIRONMENT = "RECONCILER_CONFIG"
 PASSPHRASE = "RECONCILER_PASSPHRASE"  # noqa: S105 - the name of the variable
@@ -77,19 +78,30 @@ class LedgerEntry(Model):
     """`file:///path`; may be the policy repository."""
 
 
-class PassphraseSource(Model):
-    """Where a passphrase comes from."""
+class Source(Model):
+    """Where a secret text comes from."""
 
     file: str | None = None
-    """A file; its last line break is not part of the passphrase."""
+    """A file, such as one of a mounted Secret; its last line break is not part of the text."""
     env: str | None = None
     """An environment variable."""
 
     @model_validator(mode="after")
-    def _one(self) -> PassphraseSource:
+    def _one(self) -> Self:
         if (self.file is None) == (self.env is None):
-            raise PydanticCustomError("passphrase", "expected either file or env")
+            raise PydanticCustomError("source", "expected either file or env")
         return self
+
+
+class CredentialsSource(Model):
+    """Where the access key of a bucket comes from."""
+
+    access_key_id: Source
+    """Its name."""
+    secret_access_key: Source
+    """The key."""
+    session_token: Source | None = None
+    """Its token, if it is a temporary one."""
 
 
 class Listen(Model):
@@ -139,8 +151,11 @@ class Settings(Model):
     """Where records go."""
     work_directory: str = ".reconciler"
     """Clones and caches; can be lost at the cost of time."""
-    passphrases: dict[str, PassphraseSource] = Field(default_factory=dict)
+    passphrases: dict[str, Source] = Field(default_factory=dict)
     """Location → where its passphrase comes from; `$RECONCILER_PASSPHRASE` by default."""
+    credentials: dict[str, CredentialsSource] = Field(default_factory=dict)
+    """Location → where its access key comes from; by default the environment or the platform (`AWS_ACCESS_KEY_ID`, web
+    identity, the role of the instance)."""
     lease_namespace: Annotated[str, Field(pattern=DNS_LABEL, max_length=63)] = "backup-reconciler"
     """Where leases of running restores are kept."""
     helper_image: str = "busybox:1.37"
@@ -162,7 +177,6 @@ class Settings(Model):
     watches: WatchSettings = Field(default_factory=lambda: WatchSettings.model_validate({}))
     """How the daemon follows objects between captures."""
     notifications: Planned
-    object_store: Planned
 
     @model_validator(mode="after")
     def _names_differ(self) -> Settings:
@@ -234,14 +248,9 @@ def passphrase(configuration: Configuration, location: str) -> str:
     """
     entry = configuration.settings.passphrases.get(location)
     if entry is not None and entry.file is not None:
-        try:
-            text = configuration.resolve(entry.file).read_text()
-        except OSError as error:
-            raise KeyRejectedError(
-                f"read passphrase of {location}: {error.strerror}",
-                hint=f"look at passphrases.{location}.file",
-            ) from error
-        return text.removesuffix("\n")
+        return _text(
+            configuration, entry, f"passphrase of {location}", field=f"passphrases.{location}"
+        )
     variable = entry.env if entry is not None and entry.env is not None else PASSPHRASE
     value = os.environ.get(variable)
     if not value:
@@ -249,4 +258,49 @@ def passphrase(configuration: Configuration, location: str) -> str:
             f"read passphrase of {location}: ${variable} is not set",
             hint=f"set ${variable}, or name a file under passphrases.{location}.file",
         )
+    return value
+
+
+def credentials(configuration: Configuration, location: str) -> Credentials | None:
+    """Fetch the access key of a location; None when the configuration names none.
+
+    Raises:
+        KeyRejectedError: it is not where it should be.
+    """
+    entry = configuration.settings.credentials.get(location)
+    if entry is None:
+        return None
+
+    def text(name: str, source: Source | None) -> str:
+        if source is None:
+            return ""
+        where = f"credentials.{location}.{name}"
+        return _text(configuration, source, f"access key of {location}", field=where)
+
+    return Credentials(
+        access_key_id=text("accessKeyId", entry.access_key_id),
+        secret_access_key=text("secretAccessKey", entry.secret_access_key),
+        session_token=text("sessionToken", entry.session_token),
+    )
+
+
+def _text(configuration: Configuration, source: Source, what: str, *, field: str) -> str:
+    """The text of a source.
+
+    Raises:
+        KeyRejectedError: it is not there, or empty.
+    """
+    if source.file is None:
+        value = os.environ.get(source.env or "")
+        where, cause = f"${source.env}", "it is not set"
+    else:
+        try:
+            value = configuration.resolve(source.file).read_text().removesuffix("\n")
+        except OSError as error:
+            raise KeyRejectedError(
+                f"read {what}: {error.strerror}", hint=f"look at {field}.file"
+            ) from error
+        where, cause = source.file, "it is empty"
+    if not value:
+        raise KeyRejectedError(f"read {what}: {where}: {cause}", hint=f"look at {field}")
     return value

@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from reconciler.kinds.model import Kind, Model, Planned
 
+BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+"""Names of buckets, as S3 has them."""
+BUCKET_OPTIONS = frozenset({"endpoint", "region"})
+
 
 def _url(value: str) -> str:
     parts = urlsplit(value)
-    if parts.scheme in ("s3", "gs", "az", "https"):
+    if parts.scheme in ("gs", "az", "https"):
         raise PydanticCustomError(
-            "url", "object stores are not supported by this version; use file:///path"
+            "url",
+            "this object store is not supported by this version; use s3://bucket/prefix or file:///path",
         )
+    if parts.scheme == "s3":
+        return _bucket_url(value)
     if parts.scheme != "file" or parts.netloc or not parts.path.startswith("/"):
         raise PydanticCustomError("url", "expected file:///absolute/path")
+    return value
+
+
+def _bucket_url(value: str) -> str:
+    parts = urlsplit(value)
+    if "@" in parts.netloc:
+        raise PydanticCustomError("url", "keys are never part of a URL")
+    unknown = {name for name, _ in parse_qsl(parts.query, keep_blank_values=True)} - BUCKET_OPTIONS
+    if unknown or not BUCKET.fullmatch(parts.netloc) or parts.fragment:
+        raise PydanticCustomError(
+            "url", "expected s3://bucket/prefix?endpoint=https://host:port&region=name"
+        )
     return value
 
 
@@ -29,7 +49,7 @@ class LocationSpec(Model):
     """Where content is kept."""
 
     url: LocationUrl
-    """`file:///absolute/path`."""
+    """`file:///absolute/path`, or `s3://bucket/prefix?endpoint=https://host:port&region=name`."""
     description: Annotated[str, Field(max_length=500)] = ""
     """For people."""
     secret_ref: Planned

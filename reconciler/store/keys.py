@@ -16,6 +16,7 @@ import base64
 import hashlib
 import hmac
 import os
+import threading
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -43,6 +44,7 @@ GRACE = timedelta(days=1)
 _SUITE = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 _MEMORY_KIB_MAX, _ITERATIONS_MAX, _LANES_MAX = 1 << 20, 32, 16
 """A location cannot ask for more work than this, whoever wrote its key slots."""
+_one_at_a_time = threading.Lock()
 
 
 class FormatRefusedError(RefusedError):
@@ -397,13 +399,15 @@ def _cost(slot: dict[str, Any], *, what: str) -> Cost:
 
 
 def _stretch(passphrase: str, salt: bytes, cost: Cost) -> bytes:
-    return Argon2id(
-        salt=salt,
-        length=32,
-        iterations=cost.iterations,
-        lanes=cost.lanes,
-        memory_cost=cost.memory_kib,
-    ).derive(passphrase.encode())
+    # Two at once, of several lanes each, wait for each other's threads inside of OpenSSL and never end.
+    with _one_at_a_time:
+        return Argon2id(
+            salt=salt,
+            length=32,
+            iterations=cost.iterations,
+            lanes=cost.lanes,
+            memory_cost=cost.memory_kib,
+        ).derive(passphrase.encode())
 
 
 def _derive(key: bytes, use: str) -> bytes:

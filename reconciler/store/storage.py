@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 from reconciler.errors import UsageError
 from reconciler.store.directory import DirectoryStorage
 from reconciler.store.port import Storage
+from reconciler.store.s3 import Bucket, Credentials, S3Storage
 
 
 @runtime_checkable
@@ -22,18 +23,27 @@ class Sweepable(Protocol):
         ...
 
 
-def open_storage(url: str, *, create: bool = False) -> Storage:
-    """Choose the adapter for a URL. `create` makes the place when it is absent (`keys init` does).
+def open_storage(
+    url: str, *, create: bool = False, credentials: Credentials | None = None
+) -> Storage:
+    """Choose the adapter for a URL.
+
+    Args:
+        url: `file:///path` or `s3://bucket/prefix`.
+        create: Make a directory that is absent (`keys init` does). Buckets are made by their owners.
+        credentials: The access key of a bucket; what the environment says by default.
 
     Raises:
-        UsageError: the URL's scheme is not supported by this version, or it has no path.
+        UsageError: the URL's scheme is not supported by this version, or it is not whole.
         LocationMissingError: the place cannot be made.
     """
     parts = urlsplit(url)
+    if parts.scheme == "s3":
+        return S3Storage(Bucket.parse(url), credentials=credentials)
     if parts.scheme != "file":
         raise UsageError(
             f"open location {_without_credentials(url)}: scheme {parts.scheme!r} is not supported by this version",
-            hint="use file:///path/to/a/directory",
+            hint="use file:///path/to/a/directory, or s3://bucket/prefix",
         )
     if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
         raise UsageError(

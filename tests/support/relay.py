@@ -18,6 +18,9 @@ class Relay:
     listener: socket.socket = field(default_factory=lambda: socket.create_server(("127.0.0.1", 0)))
     pairs: list[_Pair] = field(default_factory=list)
     threads: list[threading.Thread] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    losing: bytes = b""
+    left: int = 0
 
     @property
     def url(self) -> str:
@@ -29,7 +32,7 @@ class Relay:
         with contextlib.suppress(OSError):
             while True:
                 near, _ = self.listener.accept()
-                pair = _Pair(near, socket.create_connection(self.target))
+                pair = _Pair(self, near, socket.create_connection(self.target))
                 self.pairs.append(pair)
                 for source, sink in ((pair.near, pair.far), (pair.far, pair.near)):
                     thread = threading.Thread(target=pair.carry, args=(source, sink), daemon=True)
@@ -41,6 +44,19 @@ class Relay:
         for pair in self.pairs:
             pair.is_mute = pair.is_mute or asking in pair.asked
         return sum(pair.is_mute for pair in self.pairs)
+
+    def lose_answers(self, asking: bytes, count: int) -> None:
+        """Of the next requests with these bytes, so many reach the server, and their answers get lost."""
+        with self.lock:
+            self.losing, self.left = asking, count
+
+    def is_lost(self, request: bytes) -> bool:
+        """Whether the answer to a request gets lost; counts it."""
+        with self.lock:
+            if not self.left or self.losing not in request:
+                return False
+            self.left -= 1
+            return True
 
     def cut(self) -> None:
         """Close the connections that exist."""
@@ -59,16 +75,25 @@ class Relay:
 
 @dataclass
 class _Pair:
+    relay: Relay
     near: socket.socket
     far: socket.socket
     is_mute: bool = False
     asked: bytes = b""
+    """The request that is being made or answered."""
+    answered: bool = False
 
     def carry(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while piece := source.recv(65536):
                 if source is self.near:
-                    self.asked += piece
+                    self.asked = piece if self.answered else self.asked + piece
+                    self.answered = False
+                else:
+                    self.answered = True
+                    if self.relay.is_lost(self.asked):
+                        self.close()
+                        return
                 if not self.is_mute:
                     sink.sendall(piece)
             if not self.is_mute:

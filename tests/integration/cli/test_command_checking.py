@@ -229,7 +229,7 @@ ERRORS = [
     (("verify",), 2),
     (("verify", "--all", "--read-data", "lots"), 2),
     (("verify", "nowhere/_/latest"), 2),
-    (("get", "points", "--location", "s3://bucket"), 2),
+    (("get", "points", "--location", "gs://bucket"), 2),
     (("get", "points", "--location", "file:///nowhere/at/all"), 10),
     (("frobnicate",), 2),
     (("schema", "Blob"), 2),

@@ -188,7 +188,7 @@ def test_a_location_in_use_cannot_be_pulled_away(polling):
 def test_a_broken_location_keeps_its_form_too(polling):
     """What a policy refers to is kept like the policy."""
     started(polling)
-    polling.poll({"primary.yaml": location(url="s3://bucket")})
+    polling.poll({"primary.yaml": location(url="gs://bucket")})
     assert polling.forms == {SHOP: "fresh", PRIMARY: "stale"}
 
 
@@ -198,7 +198,7 @@ def test_moving_to_a_location_that_is_broken(polling):
     polling.poll(
         {
             "shop.yaml": policy(locations="offsite"),
-            "offsite.yaml": location("offsite", url="s3://x"),
+            "offsite.yaml": location("offsite", url="gs://x"),
         }
     )
     assert polling.forms == {SHOP: "stale", PRIMARY: "fresh"}

@@ -34,7 +34,7 @@ FILES = {
     ],
     "primary.yaml": [
         location(),
-        location(url="s3://x"),
+        location(url="gs://x"),
         location() + "---\n" + location("offsite"),
         None,
     ],

@@ -45,7 +45,11 @@ def test_defaults_and_relative_paths(write, tmp_path):
     [
         ("colour: blue\n", "colour"),
         ("notifications: {}\n", "not supported by this version"),
-        ("objectStore: {}\n", "not supported by this version"),
+        ("credentials: {primary: {accessKeyId: secret}}\n", "credentials.primary"),
+        (
+            "credentials: {primary: {accessKeyId: {env: A}}}\n",
+            "credentials.primary.secretAccessKey",
+        ),
         ("concurrency: 0\n", "concurrency"),
         ("poll: soon\n", "poll"),
         ("health: {port: 70000}\n", "health.port"),

@@ -452,7 +452,8 @@ def test_the_configuration_is_read_with_the_same_words():
             b"uri: x\n",
             [
                 'c:1:1: uri: unknown field; did you mean "url"?',
-                "c:1:1: url: missing, expected: `file:///absolute/path`",
+                "c:1:1: url: missing, expected: `file:///absolute/path`, or "
+                "`s3://bucket/prefix?endpoint=https://host:port&region=name`",
             ],
         ),
         (b"", ["c:1:1: found 0 documents, expected one"]),

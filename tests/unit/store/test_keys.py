@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import msgspec
 import pytest
 
@@ -12,6 +14,7 @@ from reconciler.errors import (
     RefusedError,
     UsageError,
 )
+from reconciler.store import keys
 from reconciler.store.content import open_store
 from reconciler.store.keys import (
     FormatRefusedError,
@@ -49,6 +52,28 @@ def test_a_passphrase_opens_what_it_made():
         open_store(storage, "wrong", clock=clock)
     assert caught.value.exit_code == 12
     assert "wrong" not in str(caught.value)
+
+
+def test_several_locations_open_at_once():
+    """Threads that open locations at the same time all come to an end, each with several lanes of argon2id."""
+    storage = MemoryStorage(SteppedClock(START))
+    init_location(storage, PASSPHRASE, cost=keys.Cost(memory_kib=8192, iterations=2, lanes=4))
+    opened = []
+    threads = [
+        threading.Thread(
+            target=lambda: opened.append(
+                open_store(storage, PASSPHRASE, clock=SteppedClock(START))
+            ),
+            daemon=True,
+        )
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+
+    assert len(opened) == 4
 
 
 def test_a_place_without_format_is_no_location():

@@ -35,6 +35,7 @@ from reconciler.store.port import (
 )
 
 if TYPE_CHECKING:
+    from obstore import GetOptions
     from obstore.store import ClientConfig, S3Config, S3Store
 
 ATTEMPTS = 6
@@ -46,6 +47,7 @@ RETRY_WITHIN = timedelta(minutes=3)
 _CLOCK = ".now-"
 _CODE = re.compile(r"<Code>([A-Za-z]+)</Code>")
 _STATUS = re.compile(r"\b(?:status code|Server returned[^:]*):? ?(\d{3})|\b([45]\d\d) [A-Z][a-z]")
+_BEYOND = re.compile(r"\b416\b|InvalidRange")
 _KEYS = frozenset(
     {
         "InvalidAccessKeyId",
@@ -193,17 +195,23 @@ class S3Storage:
     def read(self, name: str, *, offset: int = 0, length: int | None = None) -> bytes:
         """Read an object or a part of it."""
         import obstore
+        from obstore.exceptions import GenericError
 
         check_name(name)
+        whole = offset == 0 and length is None
+        wanted: Any = {"offset": offset} if length is None else (offset, offset + length)
         with self._translated("read", name):
-            if length == 0 or (offset and offset >= self._size(name)):
-                self._size(name)
+            if length == 0:
+                obstore.head(self._again, name)
                 return b""
-            if offset or length is not None:
-                end = None if length is None else offset + length
-                wanted: Any = {"offset": offset} if end is None else (offset, end)
-                return bytes(obstore.get(self._again, name, options={"range": wanted}).bytes())
-            return bytes(obstore.get(self._again, name).bytes())
+            try:
+                options: GetOptions = {} if whole else {"range": wanted}
+                return bytes(obstore.get(self._again, name, options=options).bytes())
+            except GenericError as error:
+                # A part that begins beyond the end.
+                if whole or not _BEYOND.search(str(error)):
+                    raise
+                return b""
 
     def entries(self, prefix: str) -> Iterator[StoredObject]:
         """List the objects whose name starts with `prefix`, sorted by name."""
@@ -263,11 +271,6 @@ class S3Storage:
                 name = meta["path"]
                 if name.startswith(prefix) and not name.startswith("."):
                     yield StoredObject(name, meta["size"], _instant(meta["last_modified"]))
-
-    def _size(self, name: str) -> int:
-        import obstore
-
-        return int(obstore.head(self._again, name)["size"])
 
     def _content(self, name: str) -> bytes | None:
         try:

@@ -8,7 +8,7 @@ CLUSTERS ?= 1
 CLUSTER_TESTS ?= tests/cluster tests/contract/cluster tests/objectstore
 
 .PHONY: install install-dev demo test check fast static lock docs bench sim clean
-.PHONY: cluster-build cluster cluster-down test-cluster bench-cluster bench-recovery bench-exec
+.PHONY: cluster-build cluster cluster-down test-cluster bench-cluster bench-recovery bench-exec bench-buckets
 
 install: $(VENV)/.runtime          ## the environment in .venv, without the tools for development
 install-dev: $(VENV)/.dev          ## the same with the tools
@@ -74,6 +74,10 @@ bench-recovery: install-dev        ## a database of 1,000,000 rows and 200 objec
 
 bench-exec: install-dev            ## streams out of pods and into them, beside kubectl exec
 	$(BIN)/python -m tests.cluster.node run -- $(BIN)/python -m bench.exec
+
+bench-buckets: install-dev         ## a location in a bucket beside one in a directory
+	$(BIN)/python -c "from tests.cluster.node.build import build; build(['minio'])"
+	$(BIN)/python -m bench.buckets
 
 lock:                              ## pin the dependencies again (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml requirements/build.in -o requirements/runtime.txt

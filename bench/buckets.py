@@ -21,8 +21,7 @@ from reconciler.store.keys import init_location
 from reconciler.store.port import Storage
 from reconciler.store.s3 import Bucket, S3Storage
 from reconciler.store.storage import open_storage
-from tests.cluster.node.build import program
-from tests.support.minio import MISSING, serving
+from tests.support.buckets import missing, serving
 
 PASSPHRASE = "only for a measurement"
 SMALL = 200
@@ -72,11 +71,11 @@ def measure(storage: Storage, mib: int) -> dict[str, float]:
 def main() -> None:
     """Measure and compare."""
     mib = int(sys.argv[1]) if len(sys.argv) > 1 else 512
-    if not program("minio").is_file():
-        raise SystemExit(MISSING)
+    if how := missing("minio"):
+        raise SystemExit(how)
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         directory = open_storage(f"file://{folder}/location", create=True)
-        with serving(Path(folder) / "minio") as minio:
+        with serving("minio", Path(folder) / "minio") as minio:
             minio.make("bench")
             place = Bucket.parse(minio.url("bench", "location"))
             bucket = S3Storage(place, credentials=minio.credentials)

@@ -7,24 +7,38 @@ import uuid
 import pytest
 
 from reconciler.store.s3 import Bucket, S3Storage
-from tests.cluster.node.build import program
-from tests.support import minio as minios
+from tests.support.buckets import missing, serving
+
+
+def running(part, tmp_path_factory):
+    if how := missing(part):
+        pytest.skip(how)
+    with serving(part, tmp_path_factory.mktemp(part)) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")
 def minio(tmp_path_factory):
     """A running MinIO."""
-    if not program("minio").is_file():
-        pytest.skip(minios.MISSING)
-    with minios.serving(tmp_path_factory.mktemp("minio")) as made:
-        yield made
+    yield from running("minio", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def versitygw(tmp_path_factory):
+    """A running VersityGW."""
+    yield from running("versitygw", tmp_path_factory)
 
 
 @pytest.fixture
 def bucket(minio):
     """A new bucket's name."""
+    return new_bucket(minio)
+
+
+def new_bucket(server):
+    """Make a bucket; its name."""
     name = f"b-{uuid.uuid4().hex[:12]}"
-    minio.make(name)
+    server.make(name)
     return name
 
 

@@ -11,8 +11,8 @@ import pytest
 from reconciler.cli.compose import Parts
 from reconciler.cluster.sandbox.server import Sandbox
 from reconciler.daemon.settings import load_configuration
+from tests.support.buckets import PASSWORD, USER
 from tests.support.command import reconciler
-from tests.support.minio import PASSWORD, USER
 from tests.support.passes import told
 from tests.support.world import LOCATION, PASSPHRASE, World
 

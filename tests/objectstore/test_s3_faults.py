@@ -18,6 +18,7 @@ from reconciler.store.port import (
 )
 from reconciler.store.s3 import Bucket, Credentials, S3Storage, StorageKeyRejectedError
 from reconciler.store.storage import open_storage
+from tests.support.buckets import USER
 from tests.support.relay import relaying
 from tests.support.wire import serving
 
@@ -131,7 +132,7 @@ def test_prefixes_do_not_see_each_other(bucket, opened):
 def test_a_wrong_key_is_told(bucket, opened):
     """A wrong secret key, and one that does not exist: exit code 12; the key is in no message."""
     for credentials in (
-        Credentials("minio-for-tests", SECRET),
+        Credentials(USER, SECRET),
         Credentials("nobody-knows-this", SECRET),
     ):
         storage = opened(bucket, credentials=credentials)

@@ -91,6 +91,17 @@ def test_the_house_has_its_rooms():
         assert (ROOT / room).is_dir(), room
 
 
+def test_nothing_else_lies_at_the_door():
+    """Every file is text of the project: no archive, wheel or picture of somebody's work got in."""
+    here = {path.relative_to(ROOT).parts[0] for path in tracked() if path.parent == ROOT}
+    texts = {".md", ".toml", ".gitignore", "LICENSE", "Makefile"}
+    strange = {name for name in here if Path(name).suffix not in texts and name not in texts}
+    binary = [path.name for path in tracked() if b"\0" in path.read_bytes()[:8192]]
+
+    assert strange == set()
+    assert binary == []
+
+
 def test_every_room_is_in_the_import_contract():
     """A new package inside reconciler/ takes its place on a floor."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"][

@@ -7,7 +7,7 @@ NODES   ?= 1
 CLUSTERS ?= 1
 CLUSTER_TESTS ?= tests/cluster tests/contract/cluster tests/objectstore
 
-.PHONY: install install-dev demo test check fast static lock docs bench sim clean
+.PHONY: image image-lock install install-dev demo test check fast static lock docs bench sim clean
 .PHONY: cluster-build cluster cluster-down test-cluster bench-cluster bench-recovery bench-exec bench-buckets
 
 install: $(VENV)/.runtime          ## the environment in .venv, without the tools for development
@@ -56,6 +56,12 @@ fast: install-dev
 	$(BIN)/python -m pytest -q -n $(WORKERS) -m "not slow and not real"
 
 check: static fast                 ## before every commit
+
+image: install-dev                 ## the image of the reconciler and its movers, as build/image.tar; NAME=registry/name:tag
+	$(BIN)/python deploy/image/build.py $(if $(NAME),--name $(NAME))
+
+image-lock:                        ## write down the Debian packages that the image is made of
+	$(PYTHON) deploy/image/build.py --lock
 
 sim: install-dev                   ## seeded simulation: make sim SEED=7
 	$(BIN)/python -m pytest -q tests/simulation/test_seeded.py --seed=$(or $(SEED),1)

@@ -20,6 +20,8 @@ from reconciler.blueprint.match import allowed
 from reconciler.blueprint.stop import check_stop
 from reconciler.capture.closure import Closure, close
 from reconciler.capture.copies import Copies, carried_over
+from reconciler.capture.cuts import Cuts
+from reconciler.capture.moved import read_cut
 from reconciler.capture.observe import Observation, observe
 from reconciler.capture.observed import Observed, recall
 from reconciler.capture.publish import Captured, Prepared, found, publish_together
@@ -34,7 +36,13 @@ from reconciler.capture.services import (
     find_services,
     stream_artifacts,
 )
-from reconciler.capture.volumes import VolumeRules, find_mounts, read_volume, sort_claims
+from reconciler.capture.volumes import (
+    VolumeRules,
+    Wanted,
+    find_mounts,
+    read_volume,
+    sort_claims,
+)
 from reconciler.clock import Clock, format_slot
 from reconciler.cluster.port import Cluster, Discovery
 from reconciler.errors import ReconcilerError, TerminalError
@@ -44,6 +52,7 @@ from reconciler.kinds.policy import Capture
 from reconciler.kinds.record import Outcome
 from reconciler.objects import ObjectKey
 from reconciler.store.port import ObjectInput, Point, Session, Store
+from reconciler.volumes.means import VolumeMeans
 
 __all__ = [
     "CaptureFailedError",
@@ -80,6 +89,7 @@ def prepare(
     stop: threading.Event | None = None,
     closed: Mapping[str, ReconcilerError] = MappingProxyType({}),
     changed: Changed | None = None,
+    volumes: VolumeMeans | None = None,
 ) -> Prepared:
     """Capture an application up to the point that is yet to be published.
 
@@ -101,6 +111,7 @@ def prepare(
         stop: Ends the capture early; services are resumed first.
         closed: Location of the policy → why no session was opened for it.
         changed: Tells what changed since an observation, where that is known.
+        volumes: Snapshots and movers, where they are set up.
 
     Raises:
         CaptureFailedError: the namespace is gone or being deleted, or nothing in it could be read.
@@ -121,7 +132,7 @@ def prepare(
         attempt=attempt,
         captured_at=observation.observed_at or clock.now(),
     )
-    reach = Reach(cluster, discovery, clock, stop, helper_image, changed)
+    reach = Reach(cluster, discovery, clock, stop, helper_image, changed, volumes)
     work = _Work(occasion, reach=reach, copies=Copies(sessions), previous=previous, closed=closed)
     return work.run(observation, blueprints)
 
@@ -166,6 +177,8 @@ class _Work:
         self._copies = copies
         self._previous = previous
         self._findings = Findings()
+        self._cuts = Cuts(reach)
+        self._claims: list[Wanted] = []
         policy = occasion.policy
         self._capture = policy.capture if policy else Capture()
         self._findings.add(_missing_locations(policy, copies.sessions, closed))
@@ -173,9 +186,12 @@ class _Work:
     def run(self, observation: Observation, blueprints: Sequence[Blueprint]) -> Prepared:
         namespace = self._occasion.application.namespace
         known = allowed(blueprints, self._capture.blueprints, namespace=namespace)
-        observation, selection, services = self._barrier(observation, known)
-        objects = self._objects(observation, selection)
-        self._contents(selection, services)
+        try:
+            observation, selection, services = self._barrier(observation, known)
+            objects = self._objects(observation, selection)
+            self._contents(services)
+        finally:
+            self._cuts.end()
         self._meanwhile(observation, {entry.key for entry in objects})
         check_stop(self._reach.stop)
         self._copies.put_tables(objects, previous=self._previous)
@@ -191,7 +207,7 @@ class _Work:
     def _barrier(
         self, observation: Observation, blueprints: Sequence[Blueprint]
     ) -> tuple[Observation, Selection, list[Service]]:
-        """Choose the objects; when a service can be held still, of what is seen while it is."""
+        """Choose the objects and cut snapshots; when a service can be held still, while it is."""
         selection = self._select(observation)
         services, notes = find_services(selection.objects, blueprints)
         quiet = Quiet(services, reach=self._reach)
@@ -199,13 +215,29 @@ class _Work:
             with quiet:
                 self._occasion = replace(self._occasion, captured_at=self._reach.clock.now())
                 observation = self._observe_again(observation)
-            selection = self._select(observation)
-            services, notes = find_services(selection.objects, blueprints)
+                selection = self._select(observation)
+                services, notes = find_services(selection.objects, blueprints)
+                self._cut(selection, services)
+        else:
+            self._cut(selection, services)
         self._findings.add(quiet.outcomes)
         self._findings.add(notes)
         self._findings.add(selection.outcomes)
         self._findings.counts.update(selection.unnamed)
         return observation, selection, services
+
+    def _cut(self, selection: Selection, services: Sequence[Service]) -> None:
+        """Decide which claims are read, and cut snapshots of them."""
+        claims = [
+            seen
+            for seen in selection.objects
+            if seen.key.kind == "PersistentVolumeClaim" and not seen.key.group
+        ]
+        rules = VolumeRules(self._capture.volumes)
+        self._claims, outcomes = sort_claims(claims, rules=rules, services=services)
+        self._findings.add(outcomes)
+        self._cuts.cut(self._claims)
+        self._findings.add(self._cuts.outcomes)
 
     def _select(self, observation: Observation) -> Selection:
         occasion = self._occasion
@@ -282,26 +314,37 @@ class _Work:
             is_missing=missing_in(observation, set(observation.objects)),
         )
 
-    def _contents(self, selection: Selection, services: Sequence[Service]) -> None:
+    def _contents(self, services: Sequence[Service]) -> None:
         for service in services:
             check_stop(self._reach.stop)
             self._findings.add(stream_artifacts(service, reach=self._reach, copies=self._copies))
-        claims = [
-            seen
-            for seen in selection.objects
-            if seen.key.kind == "PersistentVolumeClaim" and not seen.key.group
+        cuts = self._cuts
+        live = [
+            one.claim
+            for one in self._claims
+            if one.claim.key not in cuts.cuts and one.claim.key not in cuts.refused
         ]
-        rules = VolumeRules(self._capture.volumes)
-        wanted, outcomes = sort_claims(claims, rules=rules, services=services)
-        self._findings.add(outcomes)
-        if not wanted:
-            return
+        for wanted in self._claims:
+            if (cut := cuts.cuts.get(wanted.claim.key)) is not None:
+                self._findings.add(
+                    read_cut(
+                        wanted.claim,
+                        cut,
+                        reach=self._reach,
+                        copies=self._copies,
+                        previous=self._previous,
+                    )
+                )
+        if live:
+            self._read_live(live)
+
+    def _read_live(self, claims: Sequence[Observed]) -> None:
         try:
             mounts = find_mounts(self._reach, self._occasion.application.namespace)
         except ReconcilerError as error:
-            self._findings.add(failed(f"volume/{claim.key.name}", error) for claim in wanted)
+            self._findings.add(failed(f"volume/{claim.key.name}", error) for claim in claims)
             return
-        for claim in wanted:
+        for claim in claims:
             self._findings.add(
                 read_volume(claim, reach=self._reach, mounts=mounts, copies=self._copies)
             )

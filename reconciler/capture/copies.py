@@ -6,6 +6,7 @@ error and the others go on; when none is left, the capture fails with the first 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,6 +31,8 @@ class Copies:
     failed: dict[str, ReconcilerError] = field(default_factory=dict)
     contents: dict[str, list[Content]] = field(default_factory=dict)
     tables: dict[str, Root] = field(default_factory=dict)
+    moved_bytes: Counter[str] = field(default_factory=Counter)
+    """Location → what movers added there."""
 
     def __post_init__(self) -> None:
         self.live = list(self.sessions)

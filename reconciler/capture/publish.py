@@ -7,7 +7,7 @@ if absent. Who finds a point of that name already takes it as the result: anothe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from reconciler.capture.copies import Copies
 from reconciler.capture.observe import Observation
@@ -95,7 +95,9 @@ class Prepared:
                 stores = {key: store for key, (_, store) in self.copies.sessions.items()}
                 self.result = found(self.name, stores)
             else:
-                self._published[location], self._points[location] = result, point
+                moved = self.copies.moved_bytes[location]
+                self._published[location] = replace(result, added_bytes=result.added_bytes + moved)
+                self._points[location] = point
         except ReconcilerError as error:
             self.result = error
 

@@ -22,6 +22,7 @@ from reconciler.kinds.blueprint import Blueprint
 from reconciler.kinds.record import Outcome
 from reconciler.objects import Manifest, ObjectKey, canonical, field, pod_spec_of, project
 from reconciler.store.port import Content
+from reconciler.volumes.means import VolumeMeans
 
 TRIES = 2
 
@@ -41,6 +42,8 @@ class Reach:
     helper_image: str
     changed: Changed | None = None
     """Tells what changed since an observation, where that is known."""
+    volumes: VolumeMeans | None = None
+    """Snapshots and movers, where they are set up."""
 
 
 @dataclass(frozen=True)

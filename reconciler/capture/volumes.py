@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
+from typing import Literal
 
 from reconciler.blueprint import streams
 from reconciler.blueprint.pods import is_ready
@@ -40,6 +41,7 @@ from reconciler.objects import (
     name_of,
 )
 from reconciler.store.port import Content, Root, Session
+from reconciler.volumes.ours import Claim
 
 READ_TIMEOUT = timedelta(hours=12)
 POD_TIMEOUT_S = 300
@@ -103,18 +105,29 @@ def quantity(text: str) -> int:
         return 0
 
 
+Action = Literal["auto", "snapshot", "files", "skip"]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A claim whose contents belong into the point, and how the policy wants them read."""
+
+    claim: Observed
+    action: Action
+
+
 class VolumeRules:
     """A policy's rules for volumes, compiled once. One that fails on a volume does not match it."""
 
     def __init__(self, rules: Sequence[VolumeRule]) -> None:
         self._rules = [(compile_expression(r.where, variables=("volume",)), r) for r in rules]
 
-    def is_skipped(self, claim: Manifest, notes: list[Outcome]) -> bool:
-        """Whether the first rule that matches a claim skips it; expressions that fail go to `notes`."""
+    def action(self, claim: Manifest, notes: list[Outcome]) -> Action:
+        """What the first rule that matches a claim says; expressions that fail go to `notes`."""
         for index, (program, rule) in enumerate(self._rules):
             try:
                 if program.test({"volume": describe(claim)}):
-                    return rule.action == "skip"
+                    return rule.action
             except CelError as error:
                 notes.append(
                     Outcome(
@@ -124,7 +137,7 @@ class VolumeRules:
                         message=f"on claim {name_of(claim)}: {error.message}"[:256],
                     )
                 )
-        return False
+        return "auto"
 
 
 def describe(claim: Manifest) -> Manifest:
@@ -144,15 +157,16 @@ def describe(claim: Manifest) -> Manifest:
 
 def sort_claims(
     claims: Iterable[Observed], *, rules: VolumeRules, services: Sequence[Service]
-) -> tuple[list[Observed], list[Outcome]]:
-    """Decide which claims are read as files; the others' outcomes say why not."""
-    wanted: list[Observed] = []
+) -> tuple[list[Wanted], list[Outcome]]:
+    """Decide which claims are read; the others' outcomes say why not."""
+    wanted: list[Wanted] = []
     outcomes: list[Outcome] = []
     for claim in claims:
         manifest, item = claim.manifest(), f"volume/{claim.key.name}"
         spec = manifest.get("spec") or {}
         service = next((s for s in services if s.covers(claim.key.name)), None)
-        if rules.is_skipped(manifest, outcomes):
+        action = rules.action(manifest, outcomes)
+        if action == "skip":
             outcomes.append(Outcome(item=item, result="Skipped", reason="SkippedByPolicy"))
         elif service is not None:
             name = service.blueprint.metadata.name
@@ -170,8 +184,13 @@ def sort_claims(
             message = "block volumes are not supported by this version"
             outcomes.append(_fail(item, "NotSupported", message))
         else:
-            wanted.append(claim)
+            wanted.append(Wanted(claim, action))
     return wanted, outcomes
+
+
+def is_device(claim: Observed) -> bool:
+    """Whether a claim is a raw block device."""
+    return bool(field(claim.manifest(), "spec", "volumeMode") == "Block")
 
 
 def _fail(item: str, reason: str, message: str) -> Outcome:
@@ -280,8 +299,32 @@ def _pod_for(claim: Observed, reach: Reach) -> Iterator[Mount]:
         yield Mount(target, claimpod.MOUNT_PATH, is_ready=True)
 
 
+def read_by_pod(
+    claim: Observed, mine: Claim, *, reach: Reach, copies: Copies, consistent_at: str
+) -> list[Outcome]:
+    """Read a claim of ours that holds what another held at an instant, as an archive through this process."""
+    with claimpod.claim_pod(
+        reach.cluster,
+        reach.discovery,
+        namespace=mine.namespace,
+        claim=mine.name,
+        image=reach.helper_image,
+        clock=reach.clock,
+        timeout_s=POD_TIMEOUT_S,
+        read_only=True,
+    ) as target:
+        mount = Mount(target, claimpod.MOUNT_PATH, is_ready=True)
+        return _read(claim, mount, reach=reach, copies=copies, consistent_at=consistent_at)
+
+
 def _read(
-    claim: Observed, mount: Mount, *, reach: Reach, mounts: Mounts, copies: Copies
+    claim: Observed,
+    mount: Mount,
+    *,
+    reach: Reach,
+    copies: Copies,
+    mounts: Mounts | None = None,
+    consistent_at: str = "",
 ) -> list[Outcome]:
     started = format_instant(reach.clock.now())
     readers: list[TarReader] = []
@@ -299,11 +342,10 @@ def _read(
     roots = copies.put(pieces, write)
     name = f"volume/{claim.key.name}"
     outcomes = _judge(name, next(r.trailer for r in readers if r.is_done))
-    is_still = claim.key.name not in mounts.used
+    if mounts is not None and claim.key.name not in mounts.used:
+        consistent_at = started
     for location, root in roots.items():
-        copies.contents[location].append(
-            Content(name=name, root=root, consistent_at=started if is_still else "")
-        )
+        copies.contents[location].append(Content(name=name, root=root, consistent_at=consistent_at))
     return outcomes
 
 

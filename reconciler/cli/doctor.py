@@ -167,6 +167,8 @@ def _held_back(parts: Parts) -> Iterator[Check]:
 def _cluster(parts: Parts) -> Iterator[Check]:
     from reconciler.cluster.claimpod import list_leftover_pods
     from reconciler.cluster.permissions import RULES, check_permissions
+    from reconciler.volumes.alive import who_lives
+    from reconciler.volumes.ours import list_leftovers
 
     cluster = parts.connect()
     discovery = cluster.discover()
@@ -187,6 +189,15 @@ def _cluster(parts: Parts) -> Iterator[Check]:
     else:
         yield Check("permissions", "ok")
     yield from _held_back(parts)
+    namespace = parts.settings.volumes.namespace or parts.settings.lease_namespace
+    living = who_lives(cluster, discovery, namespace=namespace)
+    for left in list_leftovers(cluster, discovery, living=living):
+        yield Check(
+            "leftover",
+            "warning",
+            f"{left} of an interrupted run",
+            "the next capture removes it",
+        )
     for pod in list_leftover_pods(cluster, discovery):
         yield Check(
             "leftover", "warning", f"pod {pod} of an interrupted run", "the next restore removes it"

@@ -32,6 +32,13 @@ RULES: tuple[Rule, ...] = (
     Rule("*", "*", ("create", "update", "patch", "delete"), "restore objects"),
     Rule("", "pods/exec", ("get", "create"), "move contents of volumes and data services"),
     Rule(
+        "snapshot.storage.k8s.io",
+        "volumesnapshots",
+        ("create", "patch", "delete"),
+        "read volumes as of one instant",
+    ),
+    Rule("batch", "jobs", ("create", "delete"), "run data movers", is_local=True),
+    Rule(
         "coordination.k8s.io",
         "leases",
         ("get", "create", "update", "patch", "delete"),

@@ -25,6 +25,7 @@ from reconciler.daemon.due import DueCapture
 from reconciler.daemon.locations import Locations
 from reconciler.daemon.settings import Settings
 from reconciler.daemon.survey import Survey
+from reconciler.daemon.volumes import at_work, volume_means
 from reconciler.errors import ReconcilerError, TerminalError
 from reconciler.kinds.effective import Application
 from reconciler.kinds.model import API_VERSION, Metadata
@@ -35,6 +36,7 @@ from reconciler.kinds.record import (
 )
 from reconciler.ledger.ledger import Entry, Ledger
 from reconciler.store.port import ObjectMissingError, Point, PointName, Session, Store
+from reconciler.volumes.means import VolumeMeans
 
 log = structlog.get_logger(__name__)
 BATCH_S = 3.0
@@ -99,6 +101,20 @@ class Capturing:
     clock: Clock
     stop: threading.Event
 
+    def __post_init__(self) -> None:
+        self.volumes: VolumeMeans | None = None
+
+    def _begin_volumes(self, stack: ExitStack) -> None:
+        """Set up what volumes are read with; without it they are read through pods that mount them."""
+        cluster, discovery = self.survey.cluster, self.survey.discovery
+        try:
+            volumes = volume_means(self.settings, cluster, discovery, self.locations)
+            stack.enter_context(at_work(volumes, cluster, discovery))
+        except ReconcilerError as error:
+            log.warning("no snapshots and no movers", reason=error.reason, message=error.message)
+        else:
+            self.volumes = volumes
+
     def capture_all(self, due: Sequence[DueCapture]) -> list[CaptureLine]:
         """Capture everything that is due, and record each result as it comes."""
         # Read before the threads start: they share it.
@@ -106,6 +122,7 @@ class Capturing:
         lines: list[CaptureLine] = []
         ready: list[_Ready] = []
         with ExitStack() as stack:
+            self._begin_volumes(stack)
             sessions = self._sessions(due, stack)
             pool = stack.enter_context(ThreadPoolExecutor(self.settings.concurrency, "capture"))
             waiting = {pool.submit(self._prepare_one, entry, sessions) for entry in due}
@@ -267,6 +284,7 @@ class Capturing:
             helper_image=self.settings.helper_image,
             closed=self.locations.faults,
             changed=self.survey.watches.changed if self.survey.watches else None,
+            volumes=self.volumes,
         )
 
     def _previous(self, entry: DueCapture, sessions: Sessions) -> dict[str, Point | None]:

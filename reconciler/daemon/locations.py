@@ -11,6 +11,7 @@ from datetime import timedelta
 from reconciler.clock import Clock
 from reconciler.errors import LocationMissingError, ReconcilerError
 from reconciler.kinds.platform import Location
+from reconciler.mover.order import AccessKey, Keys, Place
 from reconciler.store.content import ContentStore, open_store
 from reconciler.store.port import Storage
 from reconciler.store.s3 import Credentials
@@ -74,6 +75,24 @@ class Locations:
         self.faults.pop(name, None)
         self._open[name] = (url, store)
         return store
+
+    def place(self, name: str) -> Place | None:
+        """How a mover gets at an open location; None where it cannot, as at a directory of this machine."""
+        known = self._open.get(name)
+        if known is None or not known[0].startswith("s3://"):
+            return None
+        url, store = known
+        key = self._credentials(name)
+        return Place(
+            name=name,
+            url=url,
+            keys=Keys.of(store.keys),
+            domain="",
+            grace_s=self._grace.total_seconds(),
+            access_key=AccessKey(key.access_key_id, key.secret_access_key, key.session_token)
+            if key
+            else None,
+        )
 
     def fail(self, name: str, error: ReconcilerError) -> None:
         """Take down that a location does not work; it is opened afresh when it is next used."""

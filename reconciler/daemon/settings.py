@@ -140,6 +140,40 @@ class WatchSettings(Model):
     """How often each watch is compared with a list."""
 
 
+class MoverEntry(Model):
+    """Jobs that move the contents of volumes inside the cluster; without them contents pass through the daemon."""
+
+    image: Annotated[str, Field(min_length=1, max_length=512)]
+    """The image of this program (`make image`)."""
+    per_cluster: Annotated[int, Field(ge=1, le=256)] = 8
+    """How many run at the same time."""
+    per_node: Annotated[int, Field(ge=1, le=32)] = 2
+    """How many of them on one node."""
+    per_storage_class: dict[str, Annotated[int, Field(ge=1, le=256)]] = Field(default_factory=dict)
+    """How many of them on volumes of one storage class."""
+    service_account: str = ""
+    """Account of their pods, for locations whose keys come from the platform; else they get no token."""
+    image_pull_secrets: list[str] = Field(default_factory=list)
+    """Secrets in their namespace for the image's registry."""
+    requests: dict[str, str] = Field(default_factory=lambda: {"cpu": "100m", "memory": "256Mi"})
+    """Resources that each asks for."""
+    limits: dict[str, str] = Field(default_factory=lambda: {"memory": "1Gi"})
+    """Resources that each is limited to."""
+    time_limit: Span = timedelta(hours=24)
+    """How long one may take."""
+
+
+class VolumeSettings(Model):
+    """How the contents of volumes are read and written."""
+
+    namespace: Annotated[str, Field(pattern=DNS_LABEL, max_length=63)] | None = None
+    """Where movers and claims of snapshots are; `leaseNamespace` by default."""
+    snapshots: bool = True
+    """Read volumes from CSI snapshots where there can be some."""
+    movers: MoverEntry | None = None
+    """Jobs that move contents, to and from locations in a bucket."""
+
+
 class Settings(Model):
     """The operator's configuration."""
 
@@ -176,6 +210,8 @@ class Settings(Model):
     """When content may go."""
     watches: WatchSettings = Field(default_factory=lambda: WatchSettings.model_validate({}))
     """How the daemon follows objects between captures."""
+    volumes: VolumeSettings = Field(default_factory=lambda: VolumeSettings.model_validate({}))
+    """How the contents of volumes are read and written."""
     notifications: Planned
 
     @model_validator(mode="after")

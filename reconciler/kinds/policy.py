@@ -102,8 +102,9 @@ class VolumeRule(Model):
 
     where: Expression
     """CEL over `volume`: name, namespace, storageClass, capacityBytes, accessModes, labels, annotations."""
-    action: Literal["files", "skip"]
-    """`files` reads the files through a pod that mounts the claim; `skip` leaves it out, with that reason."""
+    action: Literal["snapshot", "files", "skip"]
+    """`snapshot` reads what a CSI snapshot holds, or fails; `files` reads the files while they are in use; `skip`
+    leaves the volume out, with that reason."""
 
 
 class Capture(Model):
@@ -114,7 +115,8 @@ class Capture(Model):
     exclude: list[ObjectRule] = Field(default_factory=list)
     """Not objects that one of these matches."""
     volumes: list[VolumeRule] = Field(default_factory=list)
-    """Rules for volumes; a volume that none matches is captured as files."""
+    """Rules for volumes; one that none matches is read from a CSI snapshot where there can be one, else while it is in
+    use."""
     blueprints: Literal["auto"] | list[Name] = "auto"
     """`auto` uses every blueprint whose `match` holds; a list allows only these; `[]` none."""
 

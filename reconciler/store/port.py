@@ -125,6 +125,15 @@ class TreeEntry:
     content: Callable[[], Iterable[bytes]] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class EarlierTree:
+    """A tree of the same folder, so that files which are the same by size and time are not read again."""
+
+    root: Root
+    began_at: datetime
+    """When its reading began: what was written later is never taken for unchanged."""
+
+
 @dataclass(frozen=True)
 class Content:
     """A content of a point besides objects: a volume's files, or an artifact that a blueprint made."""
@@ -208,8 +217,27 @@ class Session(Protocol):
         """Store a run of bytes, cut by content. Memory is bounded whatever its length."""
         ...
 
-    def put_tree(self, entries: Iterable[TreeEntry]) -> Root:
-        """Store a file tree. Entries may come in any order; memory is bounded by about 200 bytes a file."""
+    def put_tree(
+        self,
+        entries: Iterable[TreeEntry],
+        *,
+        is_sorted: bool = False,
+        earlier: EarlierTree | None = None,
+    ) -> Root:
+        """Store a file tree.
+
+        Entries may come in any order; memory is bounded by about 200 bytes a file, or by nothing that grows where they
+        come sorted by path (as bytes, a parent before its children). `earlier` needs sorted entries whose `size_bytes`
+        is known. An entry whose `content` raises EntryUnreadableError is left out.
+        """
+        ...
+
+    def checkpoint(self) -> None:
+        """Make durable what was put so far: one that is killed later finds it again, and stores only the rest."""
+        ...
+
+    def added_bytes(self, root: Root) -> int:
+        """What a root that was put here added to the location, as stored."""
         ...
 
     def publish(self, name: PointName, point: Point) -> Published:
@@ -277,6 +305,10 @@ class Store(Protocol):
 
 class ObjectExistsError(TerminalError):
     """An object that must be absent is there."""
+
+
+class EntryUnreadableError(TerminalError):
+    """The content of a tree's entry cannot be read."""
 
 
 class ObjectMissingError(TerminalError):

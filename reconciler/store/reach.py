@@ -10,7 +10,7 @@ from reconciler.store.index import Segment
 from reconciler.store.port import Root
 from reconciler.store.sequence import read_nodes
 from reconciler.store.stream import split_piece
-from reconciler.store.tree import decode_row
+from reconciler.store.tree import content_blobs, decode_row
 
 ID_BYTES = 16
 
@@ -77,9 +77,6 @@ def _sequence(
 
 def _file(domain: Domain, value: bytes) -> Iterator[bytes]:
     row = decode_row(value)
-    if row.piece:
-        yield row.piece
     if row.xattrs:
         yield row.xattrs
-    if row.pieces:
-        yield from _sequence(domain, row.pieces, lambda value: iter([split_piece(value)[0]]))
+    yield from content_blobs(domain, row)

@@ -20,6 +20,7 @@ from reconciler.store.domain import Domain
 from reconciler.store.index import Segment
 from reconciler.store.pointobject import PointRow, put_apart, put_segments, seal_point
 from reconciler.store.port import (
+    EarlierTree,
     ObjectExistsError,
     ObjectInput,
     Point,
@@ -31,7 +32,7 @@ from reconciler.store.port import (
 from reconciler.store.reach import reach, root_id, segment_of
 from reconciler.store.stream import write_stream
 from reconciler.store.table import SecretHints, read_hints, write_table
-from reconciler.store.tree import write_tree
+from reconciler.store.tree import Base, write_tree
 from reconciler.store.writer import Sink, Work, Writer
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -90,10 +91,27 @@ class ContentSession:
         sink = self._sink()
         return self._keep(write_stream(chunks, sink), sink)
 
-    def put_tree(self, entries: Iterable[TreeEntry]) -> Root:
+    def put_tree(
+        self,
+        entries: Iterable[TreeEntry],
+        *,
+        is_sorted: bool = False,
+        earlier: EarlierTree | None = None,
+    ) -> Root:
         """Store a file tree."""
         sink = self._sink()
-        return self._keep(write_tree(entries, sink), sink)
+        base = Base(self._domain, earlier) if earlier is not None and is_sorted else None
+        return self._keep(write_tree(entries, sink, is_sorted=is_sorted, base=base), sink)
+
+    def checkpoint(self) -> None:
+        """Make durable what was put so far."""
+        self._writer.flush()
+
+    def added_bytes(self, root: Root) -> int:
+        """What a root that was put here added to the location, as stored; settles what is open."""
+        self._writer.settle()
+        with self._lock:
+            return self._works[root.form, root.digest].stored_bytes()
 
     def publish(self, name: PointName, point: Point) -> Published:
         """Make everything durable, then create the point if it is absent.

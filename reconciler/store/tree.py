@@ -17,9 +17,9 @@ import msgspec
 
 from reconciler.errors import UsageError
 from reconciler.store.domain import Domain
-from reconciler.store.port import DamagedError, Root, TreeEntry
-from reconciler.store.sequence import WIDE, SequenceWriter, read_sequence
-from reconciler.store.stream import read_pieces, write_pieces
+from reconciler.store.port import DamagedError, EarlierTree, EntryUnreadableError, Root, TreeEntry
+from reconciler.store.sequence import WIDE, SequenceWriter, read_nodes, read_sequence
+from reconciler.store.stream import read_pieces, split_piece, write_pieces
 from reconciler.store.writer import Sink, total_bytes
 
 SMALL_FILE_BYTES = 256 * 1024
@@ -52,30 +52,82 @@ _decoder = msgspec.msgpack.Decoder(TreeRow)
 _xattrs_decoder = msgspec.msgpack.Decoder(dict[bytes, bytes])
 
 
-def write_tree(entries: Iterable[TreeEntry], sink: Sink) -> Root:
+class Base:
+    """The rows of an earlier tree, met in order while a later one is written."""
+
+    def __init__(self, domain: Domain, earlier: EarlierTree) -> None:
+        self._domain = domain
+        self._rows = tree_rows(domain, bytes.fromhex(earlier.root.digest))
+        self._before_ns = int(earlier.began_at.timestamp() * 1_000_000_000)
+        self._next: tuple[bytes, bytes] | None = (b"", b"")
+
+    def row(self, path: bytes, entry: TreeEntry, sink: Sink) -> TreeRow | None:
+        """The earlier row of a file that is the same by size and time, when all that it refers to is there.
+
+        Paths must rise; one that does not is not found.
+        """
+        wanted = path + b"\0"
+        while self._next is not None and self._next[0] < wanted:
+            following = next(self._rows, None)
+            self._next = (following[0] + b"\0", following[1]) if following else None
+        if self._next is None or self._next[0] != wanted:
+            return None
+        row = decode_row(self._next[1])
+        is_same = (
+            TYPES[row.type] == "file"
+            and row.size == entry.size_bytes
+            and row.mtime_ns == entry.mtime_ns
+            # What was written while the earlier tree was read may have changed again within one tick of the clock.
+            and row.mtime_ns < self._before_ns
+        )
+        if not is_same:
+            return None
+        try:
+            is_there = all(sink.needs(blob) for blob in content_blobs(self._domain, row))
+        except DamagedError:
+            return None
+        return row if is_there else None
+
+
+def write_tree(
+    entries: Iterable[TreeEntry], sink: Sink, *, is_sorted: bool = False, base: Base | None = None
+) -> Root:
     """Store a tree.
 
     Raises:
-        UsageError: a path is not one, or comes twice.
+        UsageError: a path is not one, comes twice, or comes too late in a tree that is said to be sorted.
     """
-    rows: list[bytes] = []
-    size = 0
-    for entry in entries:
-        path = b"" if entry.path == "." else _checked_path(os.fsencode(entry.path))
-        row = _put_entry(entry, sink)
-        size += row.size
-        # One bytes object an entry; the zero byte sorts before all that a path may hold.
-        rows.append(path + b"\0" + encode_row(row))
-    rows.sort()
+    size = count = 0
+
+    def rows() -> Iterator[tuple[bytes, bytes]]:
+        nonlocal size, count
+        for entry in entries:
+            path = b"" if entry.path == "." else _checked_path(os.fsencode(entry.path))
+            try:
+                row = _put_entry(entry, path, sink, base)
+            except EntryUnreadableError:
+                continue
+            size += row.size
+            count += 1
+            yield path, encode_row(row)
+
     writer = SequenceWriter(sink.node, hash_of=sink.hash_of, shape=WIDE)
     before: bytes | None = None
-    for joined in rows:
-        path, _, value = joined.partition(b"\0")
-        if path == before:
-            raise UsageError(f"store tree: {os.fsdecode(path)!r} comes twice")
+    for path, value in rows() if is_sorted else _sorted(rows()):
+        if before is not None and path + b"\0" <= before + b"\0":
+            problem = "comes twice" if path == before else "comes too late"
+            raise UsageError(f"store tree: {os.fsdecode(path)!r} {problem}")
         before = path
         writer.add(path, value)
-    return Root(form="tree", digest=writer.finish().hex(), size_bytes=size, items=len(rows))
+    return Root(form="tree", digest=writer.finish().hex(), size_bytes=size, items=count)
+
+
+def _sorted(rows: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
+    """Rows in the order of their paths; one bytes object each, which is what memory is spent on."""
+    # The zero byte sorts before all that a path may hold.
+    for joined in sorted([path + b"\0" + value for path, value in rows]):
+        path, _, value = joined.partition(b"\0")
+        yield path, value
 
 
 def read_tree(domain: Domain, root: Root) -> Iterator[TreeEntry]:
@@ -118,7 +170,8 @@ def decode_row(value: bytes) -> TreeRow:
     return row
 
 
-def _put_entry(entry: TreeEntry, sink: Sink) -> TreeRow:
+def _put_entry(entry: TreeEntry, path: bytes, sink: Sink, base: Base | None) -> TreeRow:
+    known = base.row(path, entry, sink) if base is not None and entry.type == "file" else None
     row = TreeRow(
         TYPES.index(entry.type),
         entry.mode,
@@ -134,7 +187,9 @@ def _put_entry(entry: TreeEntry, sink: Sink) -> TreeRow:
         row.xattrs = sink.chunk(_encoder.encode(dict(pairs)))
     if entry.type == "hardlink":
         _checked_path(row.link)
-    if entry.type == "file":
+    if known is not None:
+        row.size, row.piece, row.pieces = known.size, known.piece, known.pieces
+    elif entry.type == "file":
         _put_content(entry, row, sink)
     return row
 
@@ -151,6 +206,18 @@ def _put_content(entry: TreeEntry, row: TreeRow, sink: Sink) -> None:
     row.size = len(data)
     if data:
         row.piece = sink.chunk(data)
+
+
+def content_blobs(domain: Domain, row: TreeRow) -> Iterator[bytes]:
+    """The ids of the blobs that hold a file's bytes, nodes of their sequence included."""
+    if row.piece:
+        yield row.piece
+    if row.pieces:
+        nodes = read_nodes(lambda node: domain.blob("node", node), row.pieces)
+        for node, entries in nodes:
+            yield node
+            for _, value in entries:
+                yield split_piece(value)[0]
 
 
 def _entry(domain: Domain, path: bytes, row: TreeRow) -> TreeEntry:

@@ -25,6 +25,7 @@ from reconciler.clock import SteppedClock, SystemClock, format_instant
 from reconciler.daemon.reconcile import PassReport
 from reconciler.daemon.settings import load_configuration
 from reconciler.store.keys import Cost, init_location
+from reconciler.store.s3 import Credentials
 from reconciler.store.storage import open_storage
 from tests.support.clusters import IMAGE
 from tests.support.command import reconciler
@@ -117,6 +118,12 @@ class Outpost:
     """How long restores wait for workloads."""
     hour: timedelta = timedelta(hours=1)
     """From one slot to the next."""
+    location: str = ""
+    """URL of the location; a directory of its own by default."""
+    settings: str = ""
+    """Further lines of the operator's configuration."""
+    credentials: Credentials | None = None
+    """The location's access key."""
     is_made: bool = False
     """Whether the remotes and the location are there already."""
 
@@ -144,7 +151,7 @@ leaseNamespace: brc-leases
 helperImage: {IMAGE}
 readyTimeout: {self.ready_s}s
 health: {{port: 0}}
-"""
+{self.settings}"""
         )
 
     def _make(self) -> None:
@@ -153,9 +160,10 @@ health: {{port: 0}}
         git("clone", "-q", str(self.root / "policies.git"), str(self.root / "policies"))
         git("checkout", "-q", "-B", "main", cwd=self.root / "policies")
         (self.root / "passphrase").write_text(PASSPHRASE)
-        location = (self.root / "location").as_uri()
+        location = self.location or (self.root / "location").as_uri()
         quick = Cost(memory_kib=64, iterations=1, lanes=1)
-        init_location(open_storage(location, create=True), PASSPHRASE, cost=quick)
+        storage = open_storage(location, create=True, credentials=self.credentials)
+        init_location(storage, PASSPHRASE, cost=quick)
         self.write("policies/marked.yaml", POLICY.format(mark=MARK, value=self.mark))
         self.write("locations/primary.yaml", LOCATION.format(url=location))
         self.write("blueprints/postgresql.yaml", BLUEPRINT.read_text())
@@ -163,7 +171,7 @@ health: {{port: 0}}
 
     def beside(self, kubeconfig: Path, *, name: str = "harbor") -> Outpost:
         """A second cluster with the same remotes and location."""
-        how = {"mark": self.mark, "clock": self.clock, "is_made": True}
+        how = {"mark": self.mark, "clock": self.clock, "is_made": True, "settings": self.settings}
         return Outpost(self.root, kubeconfig, name=name, **how)
 
     # -- the policy repository ---------------------------------------------------------------------

@@ -41,13 +41,14 @@ class BucketServer:
     data: Path
     log: Path
     process: subprocess.Popen[bytes] | None = None
+    host: str = "127.0.0.1"
 
     credentials = Credentials(USER, PASSWORD)
 
     @property
     def endpoint(self) -> str:
         """Where it listens."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     def url(self, bucket: str, prefix: str = "", *, endpoint: str = "") -> str:
         """The URL of a location."""
@@ -60,7 +61,7 @@ class BucketServer:
 
     def start(self) -> None:
         """Start it, and wait until it serves."""
-        address = f"127.0.0.1:{self.port}"
+        address = f"{self.host}:{self.port}"
         argv = {
             "minio": ["server", str(self.data), "--address", address],
             "versitygw": ["--port", address, "--region", "us-east-1", "posix", str(self.data)],
@@ -90,7 +91,7 @@ class BucketServer:
     def _serves(self) -> bool:
         """Whether it answers HTTP with anything but that it is not ready."""
         try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=2) as wire:
+            with socket.create_connection((self.host, self.port), timeout=2) as wire:
                 wire.sendall(
                     b"GET /no-such-bucket HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
                 )
@@ -101,13 +102,13 @@ class BucketServer:
 
 
 @contextmanager
-def serving(part: str, folder: Path) -> Iterator[BucketServer]:
-    """A server with an empty drive."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+def serving(part: str, folder: Path, *, host: str = "127.0.0.1") -> Iterator[BucketServer]:
+    """A server with an empty drive, on loopback or the machine's end of a test cluster's network."""
+    with socket.create_server((host, 0)) as listener:
         port = listener.getsockname()[1]
     data = folder / "drive"
     data.mkdir(parents=True)
-    server = BucketServer(part, port, data, folder / f"{part}.log")
+    server = BucketServer(part, port, data, folder / f"{part}.log", host=host)
     server.start()
     try:
         yield server

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from reconciler.cluster.port import Cluster, Discovery, NotServedError, ResourceType
+from reconciler.cluster.waiting import wait_for
 from reconciler.errors import ReconcilerError, TerminalError, TransientError
 from reconciler.objects import LABEL_MANAGED, Manifest, ObjectKey, labels_of, name_of, version_of
 from reconciler.objects import field as field_of
@@ -30,7 +31,6 @@ from reconciler.restore.execute.progress import Progress, Waits, Watch, watched_
 from reconciler.restore.execute.ready import (
     claim_problem,
     definition_problem,
-    wait_for,
     workload_problem,
 )
 from reconciler.restore.execute.standing import Patience, await_standing

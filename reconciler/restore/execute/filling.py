@@ -104,7 +104,12 @@ class PointContents:
         return "Verified" if is_verified else "Loaded"
 
     def _fill(self, content: Content, claim: ObjectKey, stop: threading.Event) -> None:
-        entries = self._found.store.tree(self._found.name.domain, content.root)
+        # The volume's own top folder belongs to whoever makes the volume; a pod may not be allowed to change it.
+        entries = (
+            entry
+            for entry in self._found.store.tree(self._found.name.domain, content.root)
+            if entry.path != "."
+        )
         with claimpod.claim_pod(
             self._cluster,
             self._discovery,
@@ -149,7 +154,7 @@ class PointContents:
 
 def only_owner(entries: Iterable[TreeEntry]) -> tuple[int, int] | None:
     """User and group of every file of a tree; of an empty one anybody, None when there are several."""
-    owners = {(entry.uid, entry.gid) for entry in entries}
+    owners = {(entry.uid, entry.gid) for entry in entries if entry.path != "."}
     if len(owners) > 1:
         return None
     return owners.pop() if owners else NOBODY

@@ -27,9 +27,9 @@ from reconciler.cluster.port import (
     NotFoundError,
     ResourceType,
 )
+from reconciler.cluster.waiting import Hear, wait_for
 from reconciler.errors import ReconcilerError, RefusedError, TransientError
 from reconciler.objects import FIELD_MANAGER, Manifest, ObjectKey, field, labels_of, name_of, uid_of
-from reconciler.restore.execute.ready import Hear, wait_for
 from reconciler.restore.execute.tally import OutcomeResult
 from reconciler.restore.plan.gates import selects
 from reconciler.restore.plan.mark import (

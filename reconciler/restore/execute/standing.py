@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from reconciler.cluster.port import Cluster, ResourceType
+from reconciler.cluster.waiting import Hear
 from reconciler.errors import ReconcilerError
 from reconciler.objects import Manifest, ObjectKey, name_of, namespace_of
-from reconciler.restore.execute.ready import Hear, has_readiness, workload_problem
+from reconciler.restore.execute.ready import has_readiness, workload_problem
 
 _FIRST_NAP_S = 0.05
 _LONGEST_NAP_S = 1.0

@@ -24,11 +24,11 @@ from reconciler.cluster.port import (
     NotFoundError,
     ResourceType,
 )
+from reconciler.cluster.waiting import wait_for
 from reconciler.errors import TerminalError, TransientError
 from reconciler.objects import FIELD_MANAGER, Manifest, ObjectKey, uid_of
 from reconciler.objects import field as field_of
 from reconciler.restore.execute.pausing import end_runs, give_owners_back
-from reconciler.restore.execute.ready import wait_for
 from reconciler.restore.plan.compare import replacement_for
 from reconciler.restore.plan.decide import without_pending_owners
 from reconciler.restore.plan.drift import DriftedError, drift_of

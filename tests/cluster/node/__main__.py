@@ -72,6 +72,8 @@ def up(layout: Layout) -> None:
             storage.start_driver(layout, node, processes)
         storage.make_classes(api)
         storage.start_provisioner(layout, processes)
+        storage.make_snapshot_kinds(api, processes)
+        storage.start_snapshotter(layout, processes)
         wait_until(
             lambda: api.ready_nodes() == layout.count,
             what="every node is Ready",

@@ -13,6 +13,7 @@ from pathlib import Path
 
 API_PORT = 6443
 ETCD_PORT = 2379
+ROOT = Path(__file__).resolve().parents[3]
 PARTS = Path(__file__).resolve().parent.parent / "parts"
 
 

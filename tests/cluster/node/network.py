@@ -43,6 +43,8 @@ def make(layout: Layout) -> None:
         run("ip", "addr", "add", f"{node.address}/24", "dev", "eth0", namespace=node.namespace)
         run("ip", "link", "set", "eth0", "up", namespace=node.namespace)
     for node in layout.nodes:
+        # What tests serve on the machine's end answers pods; the route goes with the interface.
+        run("ip", "route", "add", node.pods, "via", node.address, "dev", layout.host_interface)
         # Nothing leaves: an address that is nobody's here is refused at once.
         run("ip", "route", "add", "unreachable", "default", namespace=node.namespace)
         for other in layout.nodes:

@@ -1,8 +1,12 @@
-"""Volumes of a test cluster: our CSI driver on every node, and the real csi-provisioner."""
+"""Volumes of a test cluster: our CSI driver on every node, the real csi-provisioner, and snapshots with real parts."""
 
 from __future__ import annotations
 
-from tests.cluster.node.build import program
+from pathlib import Path
+
+import yaml
+
+from tests.cluster.node.build import module_folders, program
 from tests.cluster.node.control import Api
 from tests.cluster.node.layout import Layout, Node
 from tests.cluster.node.processes import Processes, wait_until
@@ -10,6 +14,10 @@ from tests.cluster.node.processes import Processes, wait_until
 DRIVER = "directories.brc.example"
 CLASSES = {"directories": "WaitForFirstConsumer", "directories-immediate": "Immediate"}
 """Storage class → binding mode; the first is the default one."""
+SNAPSHOTS = "snapshot.storage.k8s.io"
+SNAPSHOT_CLASSES = {"directories": "Delete", "directories-kept": "Retain"}
+"""Snapshot class → deletion policy; that which deletes is the default one."""
+SNAPSHOT_MODULE = "github.com/kubernetes-csi/external-snapshotter/client/v8"
 
 
 def start_driver(layout: Layout, node: Node, processes: Processes) -> None:
@@ -28,6 +36,42 @@ def start_provisioner(layout: Layout, processes: Processes) -> None:
     argv = [program("provisioner"), "--csi-address", socket, "--kubeconfig", layout.kubeconfig]
     argv += ["--feature-gates=Topology=true", "--strict-topology", "--leader-election=false"]
     processes.start("provisioner", argv, namespace=layout.first.namespace)
+
+
+def start_snapshotter(layout: Layout, processes: Processes) -> None:
+    """What makes snapshots: the controller, and the driver's sidecar."""
+    argv = [program("snapshotcontroller"), "--kubeconfig", layout.kubeconfig]
+    argv += ["--leader-election=false", "--retry-interval-start=200ms"]
+    processes.start("snapshotcontroller", argv, namespace=layout.first.namespace)
+    socket = layout.first.folder / "csi.sock"
+    argv = [program("snapshotter"), "--csi-address", socket, "--kubeconfig", layout.kubeconfig]
+    argv += ["--leader-election=false", "--retry-interval-start=200ms", "--timeout=5m"]
+    processes.start("snapshotter", argv, namespace=layout.first.namespace)
+
+
+def make_snapshot_kinds(api: Api, processes: Processes) -> None:
+    """The definitions of snapshots, as their project ships them, and the driver's class."""
+    folder = Path(module_folders("definitions")[SNAPSHOT_MODULE]) / "config" / "crd"
+    for path in sorted(folder.glob("*.yaml")):
+        for document in yaml.safe_load_all(path.read_text()):
+            if document and document["kind"] == "CustomResourceDefinition":
+                api.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", document)
+    classes = f"/apis/{SNAPSHOTS}/v1/volumesnapshotclasses"
+    wait_until(
+        lambda: api.has(classes), what="snapshots are served", within_s=30, processes=processes
+    )
+    for name, policy in SNAPSHOT_CLASSES.items():
+        is_default = {"snapshot.storage.kubernetes.io/is-default-class": "true"}
+        api.create(
+            classes,
+            {
+                "apiVersion": f"{SNAPSHOTS}/v1",
+                "kind": "VolumeSnapshotClass",
+                "metadata": {"name": name, "annotations": is_default if policy == "Delete" else {}},
+                "driver": DRIVER,
+                "deletionPolicy": policy,
+            },
+        )
 
 
 def make_classes(api: Api) -> None:

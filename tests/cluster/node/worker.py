@@ -17,7 +17,7 @@ import yaml
 
 from tests.cluster.node.build import component
 from tests.cluster.node.control import Keys
-from tests.cluster.node.images import IMAGES, REGISTRY
+from tests.cluster.node.images import REGISTRY, archives
 from tests.cluster.node.layout import Layout, Node
 from tests.cluster.node.network import run
 from tests.cluster.node.processes import Processes, started_at, stop_all, wait_until
@@ -88,7 +88,7 @@ def import_images(node: Node, processes: Processes) -> None:
         within_s=20,
         processes=processes,
     )
-    for image in IMAGES:
+    for archive in archives():
         run(
             "ctr",
             "-a",
@@ -97,7 +97,7 @@ def import_images(node: Node, processes: Processes) -> None:
             "k8s.io",
             "images",
             "import",
-            str(image.archive),
+            str(archive),
         )
 
 

@@ -41,7 +41,9 @@ def sort(*claims, rules=(), workloads=()):
     wanted, outcomes = sort_claims(
         [remember(c) for c in claims], rules=VolumeRules(parsed), services=services
     )
-    return [w.key.name for w in wanted], [(o.item, o.result, o.reason) for o in (*notes, *outcomes)]
+    return [w.claim.key.name for w in wanted], [
+        (o.item, o.result, o.reason) for o in (*notes, *outcomes)
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
 // A CSI driver over plain directories: a volume is a directory on the node that the scheduler chose.
 //
 // The nodes of a test cluster share one file system, so the controller makes directories for all of them; the
-// node of a volume is part of its id, and no other node publishes it. What a volume is follows
-// https://github.com/container-storage-interface/spec; snapshots are not offered.
+// node of a volume is part of its id, and no other node publishes it. A raw block volume is a file behind a loop
+// device. Snapshots are copies (snapshots.go). What all of it means follows
+// https://github.com/container-storage-interface/spec.
 package main
 
 import (
@@ -77,11 +78,20 @@ func (d *driver) NotifyRegistrationStatus(_ context.Context, said *registration.
 // -- controller
 
 func (d *driver) ControllerGetCapabilities(context.Context, *csi.ControllerGetCapabilitiesRequest) (*csi.ControllerGetCapabilitiesResponse, error) {
-	kind := csi.ControllerServiceCapability_RPC_CREATE_DELETE_VOLUME
-	rpc := &csi.ControllerServiceCapability_RPC{Type: kind}
-	return &csi.ControllerGetCapabilitiesResponse{Capabilities: []*csi.ControllerServiceCapability{
-		{Type: &csi.ControllerServiceCapability_Rpc{Rpc: rpc}},
-	}}, nil
+	var offered []*csi.ControllerServiceCapability
+	for _, kind := range []csi.ControllerServiceCapability_RPC_Type{
+		csi.ControllerServiceCapability_RPC_CREATE_DELETE_VOLUME,
+		csi.ControllerServiceCapability_RPC_CREATE_DELETE_SNAPSHOT,
+		csi.ControllerServiceCapability_RPC_LIST_SNAPSHOTS,
+		csi.ControllerServiceCapability_RPC_CLONE_VOLUME,
+		csi.ControllerServiceCapability_RPC_SINGLE_NODE_MULTI_WRITER,
+	} {
+		rpc := &csi.ControllerServiceCapability_RPC{Type: kind}
+		offered = append(offered, &csi.ControllerServiceCapability{
+			Type: &csi.ControllerServiceCapability_Rpc{Rpc: rpc},
+		})
+	}
+	return &csi.ControllerGetCapabilitiesResponse{Capabilities: offered}, nil
 }
 
 func (d *driver) CreateVolume(_ context.Context, asked *csi.CreateVolumeRequest) (*csi.CreateVolumeResponse, error) {
@@ -91,13 +101,19 @@ func (d *driver) CreateVolume(_ context.Context, asked *csi.CreateVolumeRequest)
 	if strings.ContainsAny(asked.Name, "/\\") {
 		return nil, status.Error(codes.InvalidArgument, "the name is not a file name")
 	}
+	isBlock := false
 	for _, capability := range asked.VolumeCapabilities {
-		if capability.GetBlock() != nil {
-			return nil, status.Error(codes.InvalidArgument, "directories are no block devices")
-		}
+		isBlock = isBlock || capability.GetBlock() != nil
 	}
-	if asked.VolumeContentSource != nil {
-		return nil, status.Error(codes.InvalidArgument, "volumes start empty")
+	if known, id := d.find(asked.Name); known != nil {
+		if !fits(known.Capacity, asked.GetCapacityRange()) {
+			return nil, status.Error(codes.AlreadyExists, "a volume of this name has another size")
+		}
+		return made(id, known.Capacity, asked.VolumeContentSource), nil
+	}
+	source, err := d.source(asked.VolumeContentSource)
+	if err != nil {
+		return nil, err
 	}
 	node := d.node
 	for _, preferred := range asked.GetAccessibilityRequirements().GetPreferred() {
@@ -107,28 +123,52 @@ func (d *driver) CreateVolume(_ context.Context, asked *csi.CreateVolumeRequest)
 		}
 	}
 	size := max(asked.GetCapacityRange().GetRequiredBytes(), sizeMinimum)
-	if err := os.MkdirAll(filepath.Join(d.root, node, asked.Name), 0o755); err != nil {
+	id := node + "/" + asked.Name
+	if err := d.fill(id, source, isBlock, size); err != nil {
 		return nil, status.Errorf(codes.Internal, "%v", err)
 	}
+	if err := d.describe(id, size); err != nil {
+		return nil, status.Errorf(codes.Internal, "%v", err)
+	}
+	return made(id, size, asked.VolumeContentSource), nil
+}
+
+func made(id string, size int64, source *csi.VolumeContentSource) *csi.CreateVolumeResponse {
+	node, _, _ := strings.Cut(id, "/")
 	return &csi.CreateVolumeResponse{Volume: &csi.Volume{
-		VolumeId:           node + "/" + asked.Name,
+		VolumeId:           id,
 		CapacityBytes:      size,
+		ContentSource:      source,
 		AccessibleTopology: []*csi.Topology{{Segments: map[string]string{topologyKey: node}}},
-	}}, nil
+	}}
+}
+
+func fits(size int64, wanted *csi.CapacityRange) bool {
+	limit := wanted.GetLimitBytes()
+	return size >= wanted.GetRequiredBytes() && (limit == 0 || size <= limit)
 }
 
 func (d *driver) DeleteVolume(_ context.Context, asked *csi.DeleteVolumeRequest) (*csi.DeleteVolumeResponse, error) {
+	if asked.VolumeId == "" {
+		return nil, status.Error(codes.InvalidArgument, "a volume is needed")
+	}
 	path, err := d.directory(asked.VolumeId)
 	if err != nil {
-		return nil, err
+		// What cannot be a volume of this driver is gone already.
+		return &csi.DeleteVolumeResponse{}, nil
 	}
-	if err := os.RemoveAll(path); err != nil {
-		return nil, status.Errorf(codes.Internal, "%v", err)
+	for _, each := range []string{path, d.description(asked.VolumeId)} {
+		if err := os.RemoveAll(each); err != nil {
+			return nil, status.Errorf(codes.Internal, "%v", err)
+		}
 	}
 	return &csi.DeleteVolumeResponse{}, nil
 }
 
 func (d *driver) ValidateVolumeCapabilities(_ context.Context, asked *csi.ValidateVolumeCapabilitiesRequest) (*csi.ValidateVolumeCapabilitiesResponse, error) {
+	if asked.VolumeId == "" {
+		return nil, status.Error(codes.InvalidArgument, "a volume is needed")
+	}
 	path, err := d.directory(asked.VolumeId)
 	if err != nil {
 		return nil, err
@@ -147,7 +187,7 @@ func (d *driver) ValidateVolumeCapabilities(_ context.Context, asked *csi.Valida
 func (d *driver) directory(id string) (string, error) {
 	node, name, found := strings.Cut(id, "/")
 	if !found || node == "" || name == "" || strings.Contains(name, "/") || node == ".." || name == ".." {
-		return "", status.Error(codes.InvalidArgument, "not a volume id of this driver")
+		return "", status.Error(codes.NotFound, "no such volume")
 	}
 	return filepath.Join(d.root, node, name), nil
 }
@@ -155,7 +195,10 @@ func (d *driver) directory(id string) (string, error) {
 // -- node
 
 func (d *driver) NodeGetCapabilities(context.Context, *csi.NodeGetCapabilitiesRequest) (*csi.NodeGetCapabilitiesResponse, error) {
-	return &csi.NodeGetCapabilitiesResponse{}, nil
+	rpc := &csi.NodeServiceCapability_RPC{Type: csi.NodeServiceCapability_RPC_SINGLE_NODE_MULTI_WRITER}
+	return &csi.NodeGetCapabilitiesResponse{Capabilities: []*csi.NodeServiceCapability{
+		{Type: &csi.NodeServiceCapability_Rpc{Rpc: rpc}},
+	}}, nil
 }
 
 func (d *driver) NodeGetInfo(context.Context, *csi.NodeGetInfoRequest) (*csi.NodeGetInfoResponse, error) {
@@ -164,18 +207,28 @@ func (d *driver) NodeGetInfo(context.Context, *csi.NodeGetInfoRequest) (*csi.Nod
 }
 
 func (d *driver) NodePublishVolume(_ context.Context, asked *csi.NodePublishVolumeRequest) (*csi.NodePublishVolumeResponse, error) {
+	if asked.VolumeId == "" || asked.TargetPath == "" || asked.VolumeCapability == nil {
+		return nil, status.Error(codes.InvalidArgument, "a volume, a target path and a capability are needed")
+	}
 	path, err := d.directory(asked.VolumeId)
 	if err != nil {
 		return nil, err
-	}
-	if asked.TargetPath == "" || asked.VolumeCapability == nil {
-		return nil, status.Error(codes.InvalidArgument, "a target path and a capability are needed")
 	}
 	if node, _, _ := strings.Cut(asked.VolumeId, "/"); node != d.node {
 		return nil, status.Errorf(codes.FailedPrecondition, "the volume is on node %s", node)
 	}
 	if _, err := os.Stat(path); err != nil {
 		return nil, status.Error(codes.NotFound, "no such volume")
+	}
+	alone := csi.VolumeCapability_AccessMode_SINGLE_NODE_SINGLE_WRITER
+	if asked.VolumeCapability.GetAccessMode().GetMode() == alone && isMountedElsewhere(path, asked.TargetPath) {
+		return nil, status.Error(codes.FailedPrecondition, "another one has the volume")
+	}
+	if asked.VolumeCapability.GetBlock() != nil {
+		if err := publishDevice(filepath.Join(path, disk), asked.TargetPath); err != nil {
+			return nil, status.Errorf(codes.Internal, "%v", err)
+		}
+		return &csi.NodePublishVolumeResponse{}, nil
 	}
 	if err := os.MkdirAll(asked.TargetPath, 0o750); err != nil {
 		return nil, status.Errorf(codes.Internal, "%v", err)
@@ -199,6 +252,7 @@ func (d *driver) NodeUnpublishVolume(_ context.Context, asked *csi.NodeUnpublish
 	if asked.VolumeId == "" || asked.TargetPath == "" {
 		return nil, status.Error(codes.InvalidArgument, "a volume and a target path are needed")
 	}
+	device := deviceAt(asked.TargetPath)
 	for isMounted(asked.TargetPath) {
 		if err := syscall.Unmount(asked.TargetPath, 0); err != nil {
 			return nil, status.Errorf(codes.Internal, "unmount: %v", err)
@@ -207,7 +261,25 @@ func (d *driver) NodeUnpublishVolume(_ context.Context, asked *csi.NodeUnpublish
 	if err := os.Remove(asked.TargetPath); err != nil && !os.IsNotExist(err) {
 		return nil, status.Errorf(codes.Internal, "%v", err)
 	}
+	if err := release(device); err != nil {
+		return nil, status.Errorf(codes.Internal, "%v", err)
+	}
 	return &csi.NodeUnpublishVolumeResponse{}, nil
+}
+
+// Whether a directory is mounted anywhere but at a path.
+func isMountedElsewhere(directory, path string) bool {
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return false
+	}
+	for _, line := range strings.Split(string(mounts), "\n") {
+		fields := strings.Fields(line)
+		if len(fields) > 4 && len(fields[3]) > 1 && strings.HasSuffix(directory, fields[3]) && fields[4] != path {
+			return true
+		}
+	}
+	return false
 }
 
 func isMounted(path string) bool {

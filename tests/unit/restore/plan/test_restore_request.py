@@ -6,10 +6,11 @@ from datetime import timedelta
 import pytest
 
 from reconciler.clock import SteppedClock
+from reconciler.cluster.waiting import wait_for
 from reconciler.errors import RefusedError, UsageError
 from reconciler.kinds.request import Include
 from reconciler.restore.execute.cause import event_cause, first_cause
-from reconciler.restore.execute.ready import wait_for, workload_problem
+from reconciler.restore.execute.ready import workload_problem
 from reconciler.restore.plan.request import NoSuchPointError, find_point
 from reconciler.restore.plan.selection import Selection
 from reconciler.store.content import open_store

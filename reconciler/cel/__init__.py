@@ -2,5 +2,6 @@
 
 from reconciler.cel.error import CelError
 from reconciler.cel.program import Program, compile_expression
+from reconciler.cel.values import Lazy
 
-__all__ = ["CelError", "Program", "compile_expression"]
+__all__ = ["CelError", "Lazy", "Program", "compile_expression"]

@@ -1,460 +1,368 @@
-"""Syntax tree → Python closures over plain JSON values.
+"""Syntax tree → closures over plain values, checked while they are built.
 
-celpy supplies the grammar; its evaluators do not, because they are silently wrong where a restore depends on
+celpy supplies the grammar; its evaluators do not serve, because they are silently wrong where a restore depends on
 them (a ternary in a message field, errors inside map literals, predicates that are no booleans) and cannot be
-bounded. What is checked here, before anything runs: every name and function is known, arity, the shape of macros,
-nesting, the number of nodes. A node becomes `(frame) -> value`; whatever it raises gets the place of the innermost
-node that has one.
-
-Not part of this version, and refused: message literals, bytes, unsigned integers, keys of maps that are no
-strings, two-variable macros, optional values.
+bounded. A node becomes a `Part`: what is known of its type, and `run(frame)`, which gives its value. What is checked
+before anything runs: every name and function is known, arity, types where they are known, the shape of macros,
+nesting, the number of nodes.
 """
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
-from reconciler.cel import macros, values
-from reconciler.cel.error import CelError, Interrupt, Stop
-from reconciler.cel.functions import GLOBALS, METHODS, NAMESPACED, Function
-from reconciler.cel.source import Source
-from reconciler.cel.values import TYPES, Frame
-
-Node = Callable[[Frame], Any]
-
-NESTING_MAX = 32
-NODES_MAX = 2_000
-LOOPS_MAX = 3
-
-_THROUGH = frozenset(
-    (
-        "expr",
-        "conditionalor",
-        "conditionaland",
-        "relation",
-        "addition",
-        "multiplication",
-        "unary",
-        "member",
-        "primary",
-    )
+from reconciler.cel import calls, literals, macros, operators, select, syntax
+from reconciler.cel.error import Fault, Interrupt
+from reconciler.cel.lexer import place, refuse
+from reconciler.cel.library import FUNCTIONS
+from reconciler.cel.library.table import Functions, Group
+from reconciler.cel.part import Part, Place, Run, placed
+from reconciler.cel.scope import Environment, Scope, suggest
+from reconciler.cel.source import NODES_MAX
+from reconciler.cel.types import (
+    BOOL,
+    DYN,
+    Type,
+    applied,
+    fits,
+    is_dyn,
+    join,
+    optional_of,
+    settled,
+    type_of_type,
 )
-_STEPS = ("member_dot", "member_dot_arg", "member_index", "member_object")
-_RELATIONS: dict[str, Callable[[Frame, Any, Any], Any]] = {
-    "relation_eq": values.equal,
-    "relation_ne": lambda frame, a, b: not values.equal(frame, a, b),
-    "relation_lt": lambda frame, a, b: values.compare(frame, "<", a, b),
-    "relation_le": lambda frame, a, b: values.compare(frame, "<=", a, b),
-    "relation_gt": lambda frame, a, b: values.compare(frame, ">", a, b),
-    "relation_ge": lambda frame, a, b: values.compare(frame, ">=", a, b),
-    "relation_in": values.contains,
-}
-_OPERATORS: dict[str, Callable[[Frame, Any, Any], Any]] = {
-    **_RELATIONS,
-    "addition_add": values.add,
-    "addition_sub": values.subtract,
-    "multiplication_mul": values.multiply,
-    "multiplication_div": values.divide,
-    "multiplication_mod": values.modulo,
-}
-_REFUSED = {
-    "optional": "optional values are",
-    "bytes": "bytes are",
-    "uint": "unsigned integers are",
-    "reduce": "the macro reduce is",
-    "transformList": "two-variable macros are",
-    "transformMap": "two-variable macros are",
-    "transformMapEntry": "two-variable macros are",
-    "existsOne": "two-variable macros are",
-    "min": "the function min is",
-    "max": "the function max is",
-}
+from reconciler.cel.values import TYPE_VALUES, Frame, shown_type
+
+ARITHMETIC = Type("dyn", (Type("arithmetic"),))
+"""Of some type that can be added or multiplied: a number, text, a list, an instant or a span, never a boolean."""
 
 
 class Compiler:
     """Compiles one expression; use it once."""
 
-    def __init__(self, source: Source, *, variables: Sequence[str]) -> None:
-        self._source = source
-        self._variables = frozenset(variables)
-        self._bound: list[str] = []
+    def __init__(
+        self,
+        text: str,
+        environment: Environment,
+        *,
+        functions: Functions = FUNCTIONS,
+        watch: bool = False,
+    ) -> None:
+        self.text = text
+        self.environment = environment
+        self.functions = functions
+        self.scope = Scope(environment)
+        self.loops = 0
+        self.nodes: list[syntax.Node] = []
+        self._watch = watch
         self._nodes = 0
-        self._depth = 0
 
-    def compile(self) -> Node:
-        """Make the closure.
+    def part(self, node: syntax.Node) -> Part:
+        """Compile a node.
 
         Raises:
-            CelError: a name or function is unknown, or a bound is passed.
+            CelError: a name, function or type in it is wrong, or a bound is passed.
         """
-        return self._node(self._source.tree)
-
-    def _node(self, tree: Any) -> Node:
-        tree = _core(tree)
         self._nodes += 1
         if self._nodes > NODES_MAX:
-            raise _refuse(tree, f"the expression has more than {NODES_MAX} parts")
-        match str(tree.data):
-            case "expr":
-                return self._deeper(tree, self._ternary)
-            case "conditionalor" | "conditionaland":
-                return self._logic(tree)
-            case "relation" | "addition" | "multiplication":
-                return self._operators(tree)
-            case "unary":
-                return self._deeper(tree, self._unary)
-            case "member_dot" | "member_dot_arg" | "member_index" | "member_object":
-                return self._chain(tree)
-            case "literal":
-                return _constant(self._literal(tree))
-            case "ident":
-                return self._name(tree)
-            case "paren_expr":
-                return self._deeper(tree, lambda inner: self._node(inner.children[0]))
-            case "list_lit":
-                return self._deeper(tree, self._list)
-            case "map_lit":
-                return self._deeper(tree, self._map)
-            case "ident_arg":
-                return self._deeper(tree, self._call)
-            case other:
-                raise _refuse(tree, f"{other} is not supported by this version")
+            self.refuse(node, f"the expression has more than {NODES_MAX} parts")
+        part = self._compile(node)
+        return self._watched(node, part) if self._watch else part
 
-    def _deeper(self, tree: Any, build: Callable[[Any], Node]) -> Node:
-        self._depth += 1
-        if self._depth > NESTING_MAX:
-            raise _refuse(tree, f"the expression is nested more than {NESTING_MAX} deep")
-        node = build(tree)
-        self._depth -= 1
-        return node
+    def _compile(self, node: syntax.Node) -> Part:
+        match node:
+            case syntax.Literal():
+                return self._literal(node)
+            case syntax.Name() | syntax.Select():
+                return self._name(node)
+            case syntax.Index():
+                return self._index(node)
+            case syntax.Call():
+                return calls.call(self, node)
+            case syntax.Chain():
+                return self._chain(node)
+            case syntax.Logic():
+                return self._logic(node)
+            case syntax.Unary():
+                return self._unary(node)
+            case syntax.Ternary():
+                return self._ternary(node)
+            case syntax.Items():
+                return literals.items(self, node)
+            case syntax.Entries():
+                return literals.entries(self, node)
+            case syntax.Message():
+                return literals.message(self, node)
+        raise AssertionError(f"no such node: {node}")
 
-    def _ternary(self, tree: Any) -> Node:
-        condition, yes, no = (self._node(child) for child in tree.children)
+    def place(self, node: syntax.Node) -> Place:
+        """Line and column of a node."""
+        return place(self.text, node.at)
+
+    def refuse(self, node: syntax.Node, message: str, *, hint: str = "") -> NoReturn:
+        """Refuse the expression because of a node."""
+        raise refuse(self.text, node.at, message, hint=hint)
+
+    def refuse_type(self, node: syntax.Node, message: str) -> None:
+        """Refuse the expression because of types, where types are checked."""
+        if self.environment.checks:
+            self.refuse(node, message)
+
+    def _watched(self, node: syntax.Node, part: Part) -> Part:
+        number = len(self.nodes)
+        self.nodes.append(node)
+        run = part.run
+
+        def observed(frame: Frame) -> Any:
+            before = frame.left
+            try:
+                value = run(frame)
+            except Interrupt as error:
+                frame.observe(number, before - frame.left, error)
+                raise
+            frame.observe(number, before - frame.left, value)
+            return value
+
+        return Part(part.kind, observed, part.constant)
+
+    def _literal(self, node: syntax.Literal) -> Part:
+        value = node.value
+        if type(value) is int and not -(2**63) <= value < 2**63:
+            self.refuse(node, "this integer does not fit 64 bits")
+        return Part(Type(shown_type(value)), lambda _: value, value)
+
+    def _name(self, node: syntax.Name | syntax.Select) -> Part:
+        """A variable, a type, or a field; the longest dotted name that is known counts."""
+        whole = syntax.dotted(node)
+        if whole is not None:
+            root = whole.partition(".")[0]
+            if isinstance(node, syntax.Name):
+                bound = None if node.is_absolute else self.scope.bound(node.name)
+                if bound is not None:
+                    return _slot(bound.slot, bound.kind)
+            if not (root and self.scope.bound(root)):
+                variable = self.scope.variable(whole)
+                if variable is not None:
+                    kind = self.environment.variables[variable]
+                    return Part(kind, _variable(variable, self.place(node)))
+                if whole.lstrip(".") in TYPE_VALUES:
+                    value = TYPE_VALUES[whole.lstrip(".")]
+                    return Part(type_of_type(DYN), lambda _: value, value)
+        if isinstance(node, syntax.Select):
+            return self._select(node)
+        if not self.environment.checks:
+            return self.unknown(node, f"undeclared name {node.name!r}")
+        return self._undeclared(node)
+
+    def _undeclared(self, node: syntax.Name) -> NoReturn:
+        known = self.scope.known()
+        there = f"known here: {', '.join(known)}" if known else "no variables are known here"
+        self.refuse(node, f"undeclared name {node.name!r}", hint=suggest(node.name, known) or there)
+
+    def unknown(self, node: syntax.Node, message: str) -> Part:
+        """What is unknown where nothing is checked: a fault once it is reached."""
+
+        def fail(frame: Frame) -> Any:
+            frame.left -= 1
+            raise Fault(message)
+
+        return Part(DYN, placed(self.place(node), fail))
+
+    def _select(self, node: syntax.Select) -> Part:
+        operand = self.part(node.operand)
+        kind = self.field_kind(node, operand.kind, node.name)
+        run, name = operand.run, node.name
+        if not node.is_optional:
+            return Part(kind, select.field(run, name, self.place(node)))
+        if settled(kind).name == "optional":
+            kind = settled(kind).params[0]
+
+        def maybe(frame: Frame) -> Any:
+            frame.left -= 1
+            return select.maybe_field(run(frame), name)
+
+        return Part(optional_of(kind), placed(self.place(node), maybe))
+
+    def field_kind(self, node: syntax.Node, kind: Type, name: str) -> Type:
+        """The type of a field, as far as it is known.
+
+        Raises:
+            CelError: nothing of this type has fields.
+        """
+        kind = settled(kind)
+        if is_dyn(kind) or kind.name[0].isupper():
+            return DYN
+        if kind.name == "optional":
+            return optional_of(self.field_kind(node, kind.params[0], name))
+        if kind.name != "map":
+            self.refuse_type(node, f"no field {name!r} in a value of type {kind.name}")
+            return DYN
+        return kind.params[1]
+
+    def _index(self, node: syntax.Index) -> Part:
+        operand, key = self.part(node.operand), self.part(node.key)
+        kind = self._item_kind(node, operand.kind, key.kind)
+        run, at, literal = operand.run, key.run, key.constant
+        shown = repr(literal[:80]) if isinstance(literal, str) else ""
+        if node.is_optional:
+
+            def maybe(frame: Frame) -> Any:
+                container = run(frame)
+                frame.left -= 1
+                return select.maybe_item(container, at(frame))
+
+            inner = settled(kind)
+            inner = inner.params[0] if inner.name == "optional" else inner
+            return Part(optional_of(inner), placed(self.place(node), maybe))
+
+        def item(frame: Frame) -> Any:
+            container = run(frame)
+            frame.left -= 1
+            return select.item(container, at(frame), shown=shown)
+
+        return Part(kind, placed(self.place(node), item))
+
+    def _item_kind(self, node: syntax.Index, kind: Type, key: Type) -> Type:
+        kind = settled(kind)
+        if kind.name == "optional":
+            return optional_of(self._item_kind(node, kind.params[0], key))
+        if kind.name == "list" and (is_dyn(key) or settled(key).name in ("int", "uint", "double")):
+            return kind.params[0]
+        if kind.name == "map" and settled(key).name != "bytes":
+            return kind.params[1]
+        if not is_dyn(kind) and not kind.name[0].isupper():
+            shown = f"{kind.name}, {settled(key).name}"
+            self.refuse_type(node, f"no such overload: [] of {shown}")
+        return DYN
+
+    def _chain(self, node: syntax.Chain) -> Part:
+        """`a + b - c`, `a < b`: folded from the left, without recursion."""
+        part = self.part(node.first)
+        for number, (name, at, right) in enumerate(node.steps):
+            step = syntax.Chain(at, node.first, node.steps[: number + 1])
+            part = self._binary(step, name, part, self.part(right))
+            if self._watch and number < len(node.steps) - 1:
+                part = self._watched(step, part)
+        return part
+
+    def _binary(self, node: syntax.Node, name: str, left: Part, right: Part) -> Part:
+        spot, one, other = self.place(node), left.run, right.run
+        if name in ("==", "!="):
+            return Part(BOOL, _equality(left, right, wanted=name == "=="))
+        if name == "in":
+            if not (is_dyn(right.kind) or settled(right.kind).name in ("list", "map")):
+                shown = f"{settled(left.kind).name}, {settled(right.kind).name}"
+                self.refuse_type(node, f"no such overload: in of {shown}")
+            run = placed(spot, lambda frame: operators.contains(frame, one(frame), other(frame)))
+            return Part(BOOL, run)
+        group = self.functions.functions[name][2]
+        kind = self.result(node, group, [left.kind, right.kind])
+        is_open = name in "+-*/%" and is_dyn(kind)
+        return Part(ARITHMETIC if is_open else kind, calls.two(group, one, other, spot))
+
+    def result(self, node: syntax.Node, group: Group, kinds: list[Type]) -> Type:
+        """The type of a call's value.
+
+        Raises:
+            CelError: no overload takes arguments of these types.
+        """
+        found: list[Type] = []
+        for overload in group.overloads:
+            bindings: dict[str, Type] = {}
+            signature = overload.signature
+            if _all_fit(signature.params, kinds, bindings):
+                found.append(applied(signature.result, bindings))
+                if not any(map(is_dyn, kinds)):
+                    break
+        if not found:
+            shown = ", ".join(settled(kind).name for kind in kinds)
+            self.refuse_type(node, f"no such overload: {group.name} of {shown}")
+            return DYN
+        kind = found[0]
+        for other in found[1:]:
+            if settled(other).name != settled(kind).name:
+                return DYN
+            kind = join(kind, other) or DYN
+        return kind
+
+    def condition(self, node: syntax.Node, name: str) -> Run:
+        """Compile a node that must give a boolean; at run time `macros.boolean` insists on it."""
+        part = self.part(node)
+        if not (is_dyn(part.kind) or settled(part.kind).name == "bool"):
+            self.refuse_type(node, f"{name} needs a boolean, got {settled(part.kind).name}")
+        return part.run
+
+    def _logic(self, node: syntax.Logic) -> Part:
+        runs = [self.condition(term, node.operator) for term in node.terms]
+        decisive = node.operator == "||"
+        run = macros.logic(runs, decisive=decisive, name=node.operator)
+        return Part(BOOL, placed(self.place(node), run))
+
+    def _unary(self, node: syntax.Unary) -> Part:
+        if node.operator == "!":
+            operand = self.condition(node.operand, "!")
+
+            def negate(frame: Frame) -> bool:
+                value = operand(frame)
+                frame.left -= 1
+                return not macros.boolean(value, "!")
+
+            return Part(BOOL, placed(self.place(node), negate))
+        part = self.part(node.operand)
+        group = self.functions.functions["-"][1]
+        kind = self.result(node, group, [part.kind])
+        run = calls.one(group, part.run, self.place(node))
+        return Part(ARITHMETIC if is_dyn(kind) else kind, run)
+
+    def _ternary(self, node: syntax.Ternary) -> Part:
+        condition = self.condition(node.condition, "?:")
+        yes, no = self.part(node.yes), self.part(node.no)
+        one, other = yes.run, no.run
 
         def ternary(frame: Frame) -> Any:
-            frame.spend()
-            return yes(frame) if macros.boolean(condition(frame), "?:") else no(frame)
+            value = condition(frame)
+            if value is True:
+                return one(frame)
+            return other(frame) if value is False else macros.boolean(value, "?:")
 
-        return placed(tree, ternary)
-
-    def _logic(self, tree: Any) -> Node:
-        """`a || b || c`: the chain leans to the left and is as long as people like, so no recursion."""
-        terms, rest, rule = [], tree, tree.data
-        while rest.data == rule and len(rest.children) == 2:
-            terms.append(rest.children[1])
-            rest = rest.children[0]
-        nodes = [self._node(term) for term in (rest, *reversed(terms))]
-        decisive, name = (True, "||") if rule == "conditionalor" else (False, "&&")
-        return placed(tree, macros.logic(nodes, decisive=decisive, name=name))
-
-    def _operators(self, tree: Any) -> Node:
-        """`a + b - c`, `a < b`: folded from the left."""
-        rule, rest = tree.data, tree
-        steps: list[tuple[str, Any, Any]] = []
-        while rest.data == rule and len(rest.children) == 2:
-            operator, right = rest.children
-            steps.append((str(operator.data), right, rest))
-            rest = operator.children[0]
-        node = self._node(rest)
-        if len(steps) == 1:
-            name, right, place = steps[0]
-            return placed(place, _binary(_OPERATORS[name], node, self._node(right)))
-        folds = [
-            (_OPERATORS[name], self._node(right), _place(place))
-            for name, right, place in reversed(steps)
-        ]
-
-        def fold(frame: Frame) -> Any:
-            value = node(frame)
-            for apply, right, place in folds:
-                try:
-                    value = apply(frame, value, right(frame))
-                except Interrupt as error:
-                    error.place = error.place or place
-                    raise
-            return value
-
-        return fold
-
-    def _unary(self, tree: Any) -> Node:
-        operator, operand = tree.children
-        node = self._node(operand)
-        if operator.data == "unary_not":
-            return placed(tree, lambda frame: not macros.boolean(node(frame), "!"))
-        return placed(tree, lambda frame: values.negate(frame, node(frame)))
-
-    def _chain(self, tree: Any) -> Node:
-        """`a.b[c].d(e)`: steps from a base, collected without recursion."""
-        steps, rest = [], tree
-        while rest.data in _STEPS or rest.data == "member":
-            if rest.data != "member":
-                steps.append(rest)
-            rest = rest.children[0]
-        steps.reverse()
-        if any(step.data == "member_object" for step in steps):
-            raise _refuse(tree, "message literals are not supported by this version; write a map")
-        if len(steps) > NESTING_MAX * 2:
-            raise _refuse(tree, f"more than {NESTING_MAX * 2} steps in a row")
-        namespaced = self._namespaced(rest, steps[0])
-        if namespaced is not None:
-            node, steps = namespaced, steps[1:]
-        else:
-            node = self._node(rest)
-        for step in steps:
-            self._nodes += 1
-            node = self._step(step, node)
-        return node
-
-    def _namespaced(self, base: Any, step: Any) -> Node | None:
-        inner = base.children[0]
-        if str(inner.data) != "ident" or step.data != "member_dot_arg":
-            return None
-        space = str(inner.children[0])
-        if space in self._variables or space in self._bound:
-            return None
-        if space == "optional":
-            raise _refuse(step, "optional values are not supported by this version")
-        if space not in NAMESPACED:
-            return None
-        name, arguments = self._arguments(step)
-        function = _overload(step, NAMESPACED[space], name, len(arguments), shown=f"{space}.{name}")
-        nodes = self._deeper_all(step, arguments)
-        return placed(step, lambda frame: function(frame, *[argument(frame) for argument in nodes]))
-
-    def _arguments(self, step: Any) -> tuple[str, list[Any]]:
-        """The name and arguments of a call; `ident_arg` and `member_dot_arg` differ by the receiver."""
-        children = step.children if step.data == "ident_arg" else step.children[1:]
-        return str(children[0]), list(children[1].children) if len(children) > 1 else []
-
-    def _deeper_all(self, tree: Any, arguments: Iterable[Any]) -> list[Node]:
-        self._depth += 1
-        if self._depth > NESTING_MAX:
-            raise _refuse(tree, f"the expression is nested more than {NESTING_MAX} deep")
-        nodes = [self._node(argument) for argument in arguments]
-        self._depth -= 1
-        return nodes
-
-    def _step(self, step: Any, receiver: Node) -> Node:
-        match str(step.data):
-            case "member_dot":
-                name = str(step.children[1])
-                return placed(step, lambda frame: values.select(frame, receiver(frame), name))
-            case "member_index":
-                return self._index(step, receiver)
-        name, arguments = self._arguments(step)
-        if name in macros.MACROS:
-            return self._macro(step, name, arguments, receiver)
-        function = _overload(step, METHODS, name, len(arguments) + 1, receiver=True)
-        nodes = self._deeper_all(step, arguments)
-        return placed(
-            step,
-            lambda frame: function(
-                frame, receiver(frame), *[argument(frame) for argument in nodes]
-            ),
-        )
-
-    def _index(self, step: Any, receiver: Node) -> Node:
-        (key,) = self._deeper_all(step, step.children[1:])
-        tree = _core(step.children[1])
-        shown = ""
-        if tree.data == "literal" and isinstance(literal := self._literal(tree), str):
-            shown = repr(literal[:80])
-        return placed(
-            step, lambda frame: values.index(frame, receiver(frame), key(frame), shown=shown)
-        )
-
-    def _macro(self, step: Any, name: str, arguments: list[Any], receiver: Node) -> Node:
-        counts = (2, 3) if name == "map" else (2,)
-        if len(arguments) not in counts:
-            two = len(arguments) in (3, 4)
-            raise _refuse(
-                step,
-                f"two-variable {name} is not supported by this version"
-                if two
-                else f"{name} takes a variable and an expression, got {len(arguments)} arguments",
-            )
-        variable = _plain_name(arguments[0])
-        if variable is None:
-            raise _refuse(arguments[0], f"the first argument of {name} must be a plain name")
-        if len(self._bound) >= LOOPS_MAX:
-            raise _refuse(step, f"more than {LOOPS_MAX} macros over lists inside each other")
-        self._bound.append(variable)
-        bodies = self._deeper_all(step, arguments[1:])
-        self._bound.pop()
-        return placed(step, macros.MACROS[name](receiver, variable, bodies))
-
-    def _call(self, tree: Any) -> Node:
-        name, arguments = self._arguments(tree)
-        if name == "has":
-            return self._has(tree, arguments)
-        function = _overload(tree, GLOBALS, name, len(arguments))
-        nodes = [self._node(argument) for argument in arguments]
-        return placed(tree, lambda frame: function(frame, *[argument(frame) for argument in nodes]))
-
-    def _has(self, tree: Any, arguments: list[Any]) -> Node:
-        inner = arguments[0] if len(arguments) == 1 else None
-        inner = None if inner is None else _core(inner)
-        if inner is None or inner.data != "member_dot":
-            raise _refuse(tree, "has() takes one field such as has(object.spec)")
-        operand = self._node(inner.children[0])
-        name = str(inner.children[1])
-        return placed(tree, lambda frame: values.has(frame, operand(frame), name))
-
-    def _list(self, tree: Any) -> Node:
-        items = tree.children[0].children if tree.children else []
-        nodes = [self._node(item) for item in items]
-
-        def build(frame: Frame) -> list[Any]:
-            frame.spend(1 + len(nodes))
-            return [node(frame) for node in nodes]
-
-        return placed(tree, build)
-
-    def _map(self, tree: Any) -> Node:
-        items = tree.children[0].children if tree.children else []
-        pairs = [
-            (self._node(key), self._node(value))
-            for key, value in zip(items[::2], items[1::2], strict=True)
-        ]
-
-        def build(frame: Frame) -> dict[str, Any]:
-            frame.spend(1 + len(pairs))
-            made: dict[str, Any] = {}
-            for key_node, value_node in pairs:
-                key = key_node(frame)
-                if not isinstance(key, str):
-                    raise Stop(f"a map's key must be a string, not a {values.type_of(key)}")
-                if key in made:
-                    raise Stop("a map has the same key twice")
-                made[key] = value_node(frame)
-            return made
-
-        return placed(tree, build)
-
-    def _literal(self, tree: Any) -> Any:
-        token = tree.children[0]
-        match token.type:
-            case "STRING_LIT" | "MLSTRING_LIT":
-                return self._source.strings[token.start_pos]
-            case "BOOL_LIT":
-                return str(token) == "true"
-            case "NULL_LIT":
-                return None
-            case "FLOAT_LIT":
-                return float(token)
-            case "INT_LIT":
-                return _integer(tree, str(token))
-            case "UINT_LIT":
-                raise _refuse(tree, "unsigned integers are not supported by this version")
-            case _:
-                raise _refuse(tree, "bytes are not supported by this version")
-
-    def _name(self, tree: Any) -> Node:
-        name = str(tree.children[0])
-        if name in self._variables or name in self._bound:
-
-            def variable(frame: Frame) -> Any:
-                try:
-                    return frame.values[name]
-                except KeyError:
-                    raise Stop(f"the variable {name!r} was given no value") from None
-
-            return placed(tree, variable)
-        if name in TYPES:
-            return _constant(TYPES[name])
-        known = sorted({*self._variables, *self._bound})
-        raise _refuse(tree, f"undeclared name {name!r}", hint=_suggest(name, known))
+        kind = join(yes.kind, no.kind) or DYN
+        return Part(kind, placed(self.place(node), ternary))
 
 
-def placed(tree: Any, node: Node) -> Node:
-    """Give what `node` raises the place of `tree`, unless it has a place already."""
-    place = _place(tree)
+def _all_fit(wanted: tuple[Type, ...], given: list[Type], bindings: dict[str, Type]) -> bool:
+    return all(fits(one, other, bindings) for one, other in zip(wanted, given, strict=True))
 
-    def run(frame: Frame) -> Any:
+
+def _slot(slot: int, kind: Type) -> Part:
+    def local(frame: Frame) -> Any:
+        frame.left -= 1
+        return frame.slots[slot]
+
+    return Part(kind, local)
+
+
+def _variable(name: str, spot: Place) -> Run:
+    def variable(frame: Frame) -> Any:
+        frame.left -= 1
         try:
-            return node(frame)
-        except Interrupt as error:
-            if error.place is None:
-                error.place = place
-            raise
+            return frame.variables[name]
+        except KeyError:
+            fault = Fault(f"the variable {name!r} was given no value")
+            fault.place = spot
+            raise fault from None
 
-    return run
-
-
-def _place(tree: Any) -> tuple[int, int]:
-    """Where a node is; a step of a chain is where its name or key is, not where the chain starts."""
-    spot = tree.meta
-    if tree.data in _STEPS and len(tree.children) > 1:
-        step = tree.children[1]
-        spot = getattr(step, "meta", step)
-    return getattr(spot, "line", 1) or 1, getattr(spot, "column", 1) or 1
+    return variable
 
 
-def _refuse(tree: Any, message: str, *, hint: str = "") -> CelError:
-    line, column = _place(tree)
-    text = f"{message}; {hint}" if hint else message
-    return CelError(text, line=line, column=column, hint=hint)
+def _equality(left: Part, right: Part, *, wanted: bool) -> Run:
+    one, other, constant = left.run, right.run, right.constant
+    if isinstance(constant, str):
+        cost = 1 if len(constant) <= 10 else 2
 
+        def is_text(frame: Frame) -> bool:
+            value = one(frame)
+            frame.left -= cost
+            return (type(value) is str and value == constant) is wanted
 
-def _suggest(name: str, known: Iterable[str]) -> str:
-    known = list(known)
-    close = difflib.get_close_matches(name, known, n=1)
-    if close:
-        return f"did you mean {close[0]!r}?"
-    return f"known here: {', '.join(known)}" if known else "no variables are known here"
-
-
-def _overload(
-    tree: Any,
-    table: dict[str, dict[int, Function]],
-    name: str,
-    count: int,
-    *,
-    receiver: bool = False,
-    shown: str = "",
-) -> Function:
-    shown = shown or name
-    if name not in table:
-        if name in _REFUSED:
-            raise _refuse(tree, f"{_REFUSED[name]} not supported by this version")
-        others = METHODS if receiver else {**GLOBALS, "has": {}}
-        macro_names = macros.MACROS if receiver else ()
-        known = sorted(table if table not in (GLOBALS, METHODS) else {*others, *macro_names})
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else ""
-        raise _refuse(tree, f"unknown function {shown!r}", hint=hint)
-    if count not in table[name]:
-        wanted = " or ".join(str(n - receiver) for n in sorted(table[name]))
-        raise _refuse(tree, f"{shown} takes {wanted} arguments, got {count - receiver}")
-    return table[name][count]
-
-
-def _binary(apply: Callable[[Frame, Any, Any], Any], left: Node, right: Node) -> Node:
-    return lambda frame: apply(frame, left(frame), right(frame))
-
-
-def _constant(value: Any) -> Node:
-    return lambda _: value
-
-
-def _integer(tree: Any, text: str) -> int:
-    digits = text.lstrip("-")
-    if len(digits) <= 20:
-        value = int(text, 16) if digits[:2] in ("0x", "0X") else int(text)
-        if values.INT_MIN <= value <= values.INT_MAX:
-            return value
-    raise _refuse(tree, "this integer does not fit 64 bits")
-
-
-def _core(tree: Any) -> Any:
-    """Step through the levels of precedence that hold nothing of their own."""
-    while tree.data in _THROUGH and len(tree.children) == 1:
-        tree = tree.children[0]
-    return tree
-
-
-def _plain_name(tree: Any) -> str | None:
-    tree = _core(tree)
-    return str(tree.children[0]) if tree.data == "ident" else None
+        return is_text
+    return lambda frame: operators.equal(frame, one(frame), other(frame)) is wanted

@@ -1,59 +1,176 @@
-"""Values of the language as plain Python, and what the operators do with them.
+"""Values of the language as plain Python, and the frame of one evaluation.
 
-null None, bool bool, int int (64 bits), double float, string str, list list, map dict with string keys,
-timestamp aware datetime, duration timedelta, and `TypeName` for what `type(x)` gives. Equality and order follow
-cel-spec's langdef: numbers compare across int and double; values of different types are unequal, not an error.
+    null None · bool bool · int int · uint Uint · double float · string str · bytes bytes · list list
+    map dict (`BoolKeys` once a key is a boolean) · timestamp Timestamp · duration Duration · type Type
+    optional Optional · typed literals Message · what the libraries have: IP, CIDR, Quantity, …
+
+JSON is its own value, so an object is read without being converted. Python's traps are kept out here: `True == 1`
+(a boolean key is wrapped), `Uint` is an int only by inheritance, and every dispatch goes by `type(value)`.
 """
 
 from __future__ import annotations
 
-import math
-import operator
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from reconciler.cel.error import Fault, Stop
+from reconciler.cel.moments import Duration, Timestamp
 
-STEPS_MAX = 1_000_000
+COST_MAX = 1_000_000
+"""Kubernetes' limit for one expression, in units of cel-go."""
 SIZE_MAX = 1024 * 1024
-DURATION_MAX = timedelta(microseconds=(2**63 - 1) // 1000)
+SECONDS_MAX = 5.0
+_CLOCK_EVERY = 20_000
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1
+UINT_MAX = 2**64 - 1
 
 
-@dataclass(frozen=True)
+class Uint(int):
+    """An unsigned integer of 64 bits."""
+
+    __slots__ = ()
+
+
+class BoolKeys(dict[Any, Any]):
+    """A map with boolean keys: those are `BoolKey`s inside."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BoolKey:
+    """A boolean as a key, which is no 1."""
+
+    value: bool
+
+
+class Lazy(dict[str, Any]):
+    """A map whose values are made when they are first selected: `__getitem__` and its like are overridden."""
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """As a map does it, by way of `__getitem__`."""
+        return self[key] if key in self else default  # noqa: SIM401  that is what get does
+
+
+class Message(dict[str, Any]):
+    """A typed literal such as `JSONPatch{…}`: a map that knows its type."""
+
+    __slots__ = ("type_name",)
+
+    def __init__(self, type_name: str, fields: dict[str, Any]) -> None:
+        super().__init__(fields)
+        self.type_name = type_name
+
+
+@dataclass(frozen=True, slots=True)
+class Optional:
+    """A value that may be absent. `NONE` is the absent one."""
+
+    value: Any = None
+    is_present: bool = True
+
+
+NONE = Optional(is_present=False)
+
+
+@dataclass(frozen=True, slots=True)
 class TypeName:
-    """What `type(x)` gives; compares with the names `int`, `string` and so on."""
+    """What `type(x)` gives."""
 
     name: str
 
 
-TYPES = {
-    name: TypeName(name)
-    for name in ("null_type", "bool", "int", "double", "string", "list", "map", "type")
+class Foreign:
+    """A value that a library defines; `cel_type` names its type, `__eq__` compares."""
+
+    __slots__ = ()
+    cel_type: ClassVar[str] = ""
+
+
+_NAMES: dict[type, str] = {
+    type(None): "null_type",
+    bool: "bool",
+    int: "int",
+    Uint: "uint",
+    float: "double",
+    str: "string",
+    bytes: "bytes",
+    list: "list",
+    dict: "map",
+    BoolKeys: "map",
+    Timestamp: "google.protobuf.Timestamp",
+    Duration: "google.protobuf.Duration",
+    TypeName: "type",
+    Optional: "optional_type",
 }
+_SHOWN = {"google.protobuf.Timestamp": "timestamp", "google.protobuf.Duration": "duration"}
+TYPE_VALUES = {name: TypeName(name) for name in (*_NAMES.values(), "net.IP", "net.CIDR")}
+"""The names of types that can be written."""
+
+
+def type_of(value: Any) -> str:
+    """The name of a value's type in the language."""
+    name = _NAMES.get(type(value))
+    if name is not None:
+        return name
+    if isinstance(value, Message):
+        return value.type_name
+    if isinstance(value, Foreign):
+        return value.cel_type
+    if isinstance(value, Lazy):
+        return "map"
+    raise Stop(f"a value of the host type {type(value).__name__} is no JSON")
+
+
+def shown_type(value: Any) -> str:
+    """The type's name in messages."""
+    name = type_of(value)
+    return _SHOWN.get(name, name)
 
 
 class Frame:
-    """One evaluation: the variables, and the steps that are left."""
+    """One evaluation: variables, the values that macros bind (by slot), and what may still be spent."""
 
-    __slots__ = ("left", "patterns", "values")
+    __slots__ = ("check_at", "deadline", "left", "patterns", "slots", "trace", "variables")
 
-    def __init__(self, values: dict[str, Any], *, steps: int = STEPS_MAX) -> None:
-        self.values = values
-        self.left = steps
+    def __init__(self, variables: dict[str, Any], *, slots: int = 0, cost: int = COST_MAX) -> None:
+        self.variables = variables
+        self.slots: list[Any] = [None] * slots
+        self.left = cost
+        self.check_at = cost - _CLOCK_EVERY
+        self.deadline = time.monotonic() + SECONDS_MAX
         self.patterns: set[str] = set()
+        self.trace: Callable[[int, int, Any], None] | None = None
 
-    def spend(self, steps: int = 1) -> None:
+    def observe(self, number: int, cost: int, outcome: Any) -> None:
+        """Tell whoever traces this evaluation what a node gave, or why it gave nothing, and what it cost."""
+        if self.trace is not None:
+            self.trace(number, cost, outcome)
+
+    def check(self) -> None:
+        """Look whether budget and time are left; called when `left` falls below `check_at`.
+
+        Raises:
+            Stop: they are not.
+        """
+        if self.left < 0:
+            raise Stop(f"the expression costs more than {COST_MAX} units")
+        if time.monotonic() > self.deadline:
+            raise Stop(f"the expression took more than {SECONDS_MAX:.0f} seconds")
+        self.check_at = max(0, self.left - _CLOCK_EVERY)
+
+    def spend(self, cost: int = 1) -> None:
         """Pay for work that is about to be done.
 
         Raises:
             Stop: more than the budget.
         """
-        self.left -= steps
-        if self.left < 0:
-            raise Stop(f"the expression took more than {STEPS_MAX} steps")
+        self.left -= cost
+        if self.left < self.check_at:
+            self.check()
 
     def fit(self, size: int) -> None:
         """Pay for a value of `size` characters or items that is about to be made.
@@ -63,232 +180,82 @@ class Frame:
         """
         if size > SIZE_MAX:
             raise Stop(f"a value grew larger than {SIZE_MAX} characters or items")
-        self.spend(1 + size // 16)
-
-
-def type_of(value: Any) -> str:
-    """The name of a value's type in the language."""
-    match value:
-        case None:
-            return "null_type"
-        case bool():
-            return "bool"
-        case int():
-            return "int"
-        case float():
-            return "double"
-        case str():
-            return "string"
-        case list():
-            return "list"
-        case dict():
-            return "map"
-        case datetime():
-            return "timestamp"
-        case timedelta():
-            return "duration"
-        case TypeName():
-            return "type"
-        case _:
-            raise Stop(f"a value of the host type {type(value).__name__} is no JSON")
-
-
-def is_number(value: Any) -> bool:
-    """Whether a value is an int or a double; a bool is neither."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def equal(frame: Frame, left: Any, right: Any) -> bool:
-    """`==`, which never fails."""
-    frame.spend()
-    if is_number(left) and is_number(right):
-        return bool(left == right)
-    if type(left) is not type(right):
-        return False
-    if isinstance(left, str):
-        frame.spend(min(len(left), len(right)) // 64)
-        return bool(left == right)
-    if isinstance(left, list):
-        return len(left) == len(right) and all(
-            equal(frame, a, b) for a, b in zip(left, right, strict=True)
-        )
-    if isinstance(left, dict):
-        return len(left) == len(right) and all(
-            key in right and equal(frame, value, right[key]) for key, value in left.items()
-        )
-    return bool(left == right)
-
-
-_ORDERED = (bool, str, datetime, timedelta)
-
-
-def compare(frame: Frame, name: str, left: Any, right: Any) -> bool:
-    """`<`, `<=`, `>`, `>=`."""
-    frame.spend()
-    same = type(left) is type(right) and isinstance(left, _ORDERED)
-    if same and isinstance(left, str):
-        frame.spend(min(len(left), len(right)) // 64)
-    if not same and not (is_number(left) and is_number(right)):
-        raise no_overload(name, left, right)
-    return bool(_COMPARE[name](left, right))
-
-
-_COMPARE: dict[str, Callable[[Any, Any], Any]] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
-
-
-def contains(frame: Frame, item: Any, container: Any) -> bool:
-    """`in`, for lists and the keys of maps."""
-    frame.spend()
-    if isinstance(container, dict):
-        return isinstance(item, str) and item in container
-    if isinstance(container, list):
-        return any(equal(frame, item, each) for each in container)
-    raise no_overload("in", item, container)
+        self.spend(1 + size // 10)
 
 
 def no_overload(name: str, *values: Any) -> Fault:
     """The fault of an operator or function given types that it does not know."""
-    return Fault(f"no such overload: {name} of {', '.join(type_of(value) for value in values)}")
+    return Fault(f"no such overload: {name} of {', '.join(shown_type(value) for value in values)}")
 
 
-def _whole(value: int) -> int:
-    if not INT_MIN <= value <= INT_MAX:
-        raise Fault("integer overflow")
+def whole(value: int) -> int:
+    """An int within 64 bits.
+
+    Raises:
+        Fault: it is not.
+    """
+    if INT_MIN <= value <= INT_MAX:
+        return value
+    raise Fault("integer overflow")
+
+
+def unsigned(value: int) -> Uint:
+    """A uint within 64 bits.
+
+    Raises:
+        Fault: it is not.
+    """
+    if 0 <= value <= UINT_MAX:
+        return Uint(value)
+    raise Fault("unsigned integer overflow")
+
+
+def keys_of(container: Any) -> Iterable[Any]:
+    """The keys of a map, as they were written."""
+    if type(container) is BoolKeys:
+        return [key.value if type(key) is BoolKey else key for key in container]
+    keys: Iterable[Any] = container
+    return keys
+
+
+def find(container: dict[Any, Any], key: Any, default: Any = None) -> Any:
+    """What a map has for a key; 1, 1u and 1.0 are the same key.
+
+    Raises:
+        Fault: nothing of this type can be a key.
+    """
+    kind = type(key)
+    if kind is str or kind is int or kind is Uint or kind is float:
+        return container.get(key, default)
+    if kind is bool:
+        return container.get(BoolKey(key), default)
+    raise Fault(f"a value of type {shown_type(key)} is no key of a map")
+
+
+def make_map(entries: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
+    """A map.
+
+    Raises:
+        Fault: a key comes twice, or is no string, integer or boolean.
+    """
+    made: dict[Any, Any] = {}
+    has_booleans = False
+    for key, value in entries:
+        kind = type(key)
+        if kind is bool:
+            key, has_booleans = BoolKey(key), True  # noqa: PLW2901
+        elif kind is not str and kind is not int and kind is not Uint:
+            raise Fault(f"a value of type {shown_type(key)} is no key of a map")
+        if key in made:
+            raise Fault("a map has the same key twice")
+        made[key] = value
+    return BoolKeys(made) if has_booleans else made
+
+
+def adopt(value: Any) -> Any:
+    """A value from outside: instants and spans of Python become the language's."""
+    if isinstance(value, datetime):
+        return Timestamp.of(value)
+    if isinstance(value, timedelta):
+        return Duration(value // timedelta(microseconds=1) * 1000)
     return value
-
-
-def _moment(make: Callable[[], Any]) -> Any:
-    try:
-        value = make()
-        if not isinstance(value, timedelta) or abs(value) <= DURATION_MAX:
-            return value
-    except OverflowError:
-        pass
-    raise Fault("a timestamp or duration is out of range")
-
-
-def add(frame: Frame, left: Any, right: Any) -> Any:
-    """`+`: numbers of one type, strings, lists, timestamps and durations."""
-    frame.spend()
-    match left, right:
-        case bool(), _:
-            pass
-        case int(), int() if not isinstance(right, bool):
-            return _whole(left + right)
-        case float(), float():
-            return left + right
-        case (str(), str()) | (list(), list()):
-            frame.fit(len(left) + len(right))
-            return left + right
-        case (datetime(), timedelta()) | (timedelta(), datetime()) | (timedelta(), timedelta()):
-            return _moment(lambda: left + right)
-    raise no_overload("+", left, right)
-
-
-def subtract(frame: Frame, left: Any, right: Any) -> Any:
-    """`-`: numbers of one type, timestamps and durations."""
-    frame.spend()
-    match left, right:
-        case bool(), _:
-            pass
-        case int(), int() if not isinstance(right, bool):
-            return _whole(left - right)
-        case float(), float():
-            return left - right
-        case (datetime(), timedelta() | datetime()) | (timedelta(), timedelta()):
-            return _moment(lambda: left - right)
-    raise no_overload("-", left, right)
-
-
-def multiply(frame: Frame, left: Any, right: Any) -> Any:
-    """`*`, of two ints or two doubles."""
-    frame.spend()
-    if _both(int, left, right):
-        return _whole(left * right)
-    if _both(float, left, right):
-        return left * right
-    raise no_overload("*", left, right)
-
-
-def divide(frame: Frame, left: Any, right: Any) -> Any:
-    """`/`: of ints towards zero; of doubles as IEEE 754 has it."""
-    frame.spend()
-    if _both(int, left, right):
-        if right == 0:
-            raise Fault("division by zero")
-        quotient = abs(left) // abs(right)
-        return _whole(quotient if (left < 0) == (right < 0) else -quotient)
-    if _both(float, left, right):
-        if right == 0.0:
-            sign = math.copysign(1.0, left) * math.copysign(1.0, right)
-            return math.nan if left == 0.0 or math.isnan(left) else sign * math.inf
-        return left / right
-    raise no_overload("/", left, right)
-
-
-def modulo(frame: Frame, left: Any, right: Any) -> Any:
-    """`%` of ints; the sign is the dividend's."""
-    frame.spend()
-    if _both(int, left, right):
-        if right == 0:
-            raise Fault("modulus by zero")
-        rest = abs(left) % abs(right)
-        return -rest if left < 0 else rest
-    raise no_overload("%", left, right)
-
-
-def negate(frame: Frame, value: Any) -> Any:
-    """Unary `-`."""
-    frame.spend()
-    if isinstance(value, float):
-        return -value
-    if isinstance(value, int) and not isinstance(value, bool):
-        return _whole(-value)
-    raise no_overload("-", value)
-
-
-def _both(kind: type, left: Any, right: Any) -> bool:
-    return type(left) is kind and type(right) is kind
-
-
-def index(frame: Frame, container: Any, key: Any, *, shown: str = "") -> Any:
-    """`l[0]`, `m["key"]`. A key is named in a fault only as `shown`: one that was computed may be secret."""
-    frame.spend()
-    if isinstance(container, dict):
-        if not isinstance(key, str):
-            raise no_overload("[]", container, key)
-        if key not in container:
-            raise Fault(f"no such key: {shown}" if shown else "no such key")
-        return container[key]
-    if isinstance(container, list):
-        if isinstance(key, float) and key.is_integer():
-            key = int(key)
-        if not isinstance(key, int) or isinstance(key, bool):
-            raise no_overload("[]", container, key)
-        if not 0 <= key < len(container):
-            raise Fault(f"index {key} is out of range for a list of {len(container)}")
-        return container[key]
-    raise no_overload("[]", container, key)
-
-
-def select(frame: Frame, container: Any, name: str) -> Any:
-    """`m.name`."""
-    frame.spend()
-    if not isinstance(container, dict):
-        raise Fault(f"no field {name!r} in a value of type {type_of(container)}")
-    if name not in container:
-        raise Fault(f"no such key: {name!r}")
-    return container[name]
-
-
-def has(frame: Frame, container: Any, name: str) -> bool:
-    """`has(m.name)`."""
-    frame.spend()
-    if not isinstance(container, dict):
-        raise Fault(f"no field {name!r} in a value of type {type_of(container)}")
-    return name in container

@@ -52,7 +52,7 @@ class Expressed:
 def expression_findings(located: Located) -> list[Finding]:
     """Compile every expression of a manifest; `variables` that nobody defines are warned of."""
     from reconciler.cel import CelError, compile_expression
-    from reconciler.cel.result import ARITHMETIC
+    from reconciler.cel.program import UNSURE
 
     findings: list[Finding] = []
     for one in expressions(located.kind):
@@ -64,7 +64,7 @@ def expression_findings(located: Located) -> list[Finding]:
                 located.finding(one.where, error.message, rule="expression", inside=inside)
             )
             continue
-        is_known = result and (result != ARITHMETIC or one.wants == "bool")
+        is_known = result and (result != UNSURE or one.wants == "bool")
         if one.wants and is_known and result != one.wants:
             message = f"expected {WANTED[one.wants]}, the expression gives {result}"
             findings.append(located.finding(one.where, message, rule=RULE_RESULT))

@@ -15,7 +15,7 @@ from collections.abc import Callable, ItemsView, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.cel import CelError, Program, compile_expression
+from reconciler.cel import CelError, Lazy, Program, compile_expression
 from reconciler.cluster.port import Discovery
 from reconciler.kinds.transformset import ResourceRule, TransformRule, TransformSet
 from reconciler.objects import Manifest, group_of, name_of, namespace_of, version_of
@@ -170,7 +170,7 @@ def _plural(discovery: Discovery, group: str, kind: str, version: str) -> str:
     return word + "s"
 
 
-class _Variables(dict[str, Any]):
+class _Variables(Lazy):
     """`variables` of a rule: computed when first used, in the order of the file."""
 
     def __init__(self, programs: Mapping[str, Program], activation: Mapping[str, Any]) -> None:

@@ -18,6 +18,10 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
+from reconciler.cel.library import TABLES
+from reconciler.cel.library.table import OURS
+from reconciler.cel.macros import FORMS
+from reconciler.cel.types import Signature
 from reconciler.daemon.settings import Settings
 from reconciler.kinds.model import DNS_LABEL, DNS_SUBDOMAIN, Kind, Metadata, Model, format_span
 from reconciler.kinds.record import RECORD_KINDS, Record
@@ -70,6 +74,7 @@ def pages() -> dict[str, str]:
     """File name → text of every page."""
     found = {f"{name.lower()}.md": _page(name, kind) for name, kind in DECLARATIVE.items()}
     others = {"records.md": _records(), "configuration.md": _configuration(), "README.md": _index()}
+    others["functions.md"] = _functions()
     return found | others
 
 
@@ -104,7 +109,7 @@ def _index() -> str:
         "| span | a count and a unit, largest first: `90s`, `30m`, `1h30m`, `7d`, `2w` |",
         "| instant | RFC 3339 with a zone: `2026-12-01T18:00:00Z` |",
         "| name | lower-case letters, digits, `-` and `.`, starting and ending with a letter or digit |",
-        "| CEL | an expression, compiled when the file is checked |",
+        "| CEL | an [expression](../expressions.md), compiled when the file is checked: [functions](functions.md) |",
     ]
     return "\n".join(lines) + "\n"
 
@@ -118,6 +123,37 @@ def _page(name: str, kind: type[Kind]) -> str:
     lines += [f"Defined by {_owner(kind)}.", "", "```yaml", _example(name), "```", ""]
     lines += _fields(kind, level=2)
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _functions() -> str:
+    lines = [
+        NOTE.replace("the models", "reconciler/cel"),
+        "# Functions of expressions",
+        "",
+        "[Expressions](../expressions.md) says how they are evaluated. *Since* is the version of Kubernetes whose",
+        "policies have the function; one marked *ours* does not compile in a MutatingAdmissionPolicy.",
+        "",
+        "## macros",
+        "",
+        "| form | since |",
+        "|---|---|",
+        *(f"| `{form}` | {since} |" for form, since in FORMS.items()),
+    ]
+    for name in dict.fromkeys(table.name for table in TABLES):
+        overloads = [one for table in TABLES if table.name == name for one in table.overloads]
+        rows = dict.fromkeys((_signature(one.signature), one.since) for one in overloads)
+        lines += ["", f"## {name}", "", "| signature | since |", "|---|---|"]
+        lines += [f"| `{text}` | {since} |" for text, since in rows]
+    assert any(OURS in line for line in lines)
+    return "\n".join(lines) + "\n"
+
+
+def _signature(signature: Signature) -> str:
+    """As it is written, operators between their operands."""
+    if signature.name[0].isalpha():
+        return signature.text
+    *left, right = map(str, signature.params)
+    return f"{' '.join([*left, signature.name, right])} -> {signature.result}"
 
 
 def _records() -> str:

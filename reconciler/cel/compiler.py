@@ -24,6 +24,7 @@ from reconciler.cel.types import (
     DYN,
     Type,
     applied,
+    closed,
     fits,
     is_dyn,
     join,
@@ -54,6 +55,7 @@ class Compiler:
         self.scope = Scope(environment)
         self.loops = 0
         self.nodes: list[syntax.Node] = []
+        self.kinds: list[str] = []
         self._watch = watch
         self._nodes = 0
 
@@ -111,6 +113,7 @@ class Compiler:
     def _watched(self, node: syntax.Node, part: Part) -> Part:
         number = len(self.nodes)
         self.nodes.append(node)
+        self.kinds.append(str(closed(part.kind)))
         run = part.run
 
         def observed(frame: Frame) -> Any:

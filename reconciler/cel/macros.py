@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.cel import syntax
 from reconciler.cel.error import Fault
+from reconciler.cel.library.table import OURS
 from reconciler.cel.part import Part, Run, placed
 from reconciler.cel.types import (
     BOOL,
@@ -412,3 +413,26 @@ MACROS: dict[str, dict[int, Macro]] = {
     "optFlatMap": {2: _on_optional(flat=True)},
 }
 NAMESPACED: dict[str, Macro] = {"cel.bind": _bind}
+FORMS = {
+    "has(e.field)": "1.23",
+    "e.all(x, condition)": "1.23",
+    "e.exists(x, condition)": "1.23",
+    "e.exists_one(x, condition)": "1.23",
+    "e.filter(x, condition)": "1.23",
+    "e.map(x, value)": "1.23",
+    "e.map(x, condition, value)": "1.23",
+    "optional.optMap(x, value)": "1.28",
+    "optional.optFlatMap(x, optional)": "1.28",
+    "e.all(i, v, condition)": "1.32",
+    "e.exists(i, v, condition)": "1.32",
+    "e.existsOne(i, v, condition)": "1.32",
+    "e.transformList(i, v, value)": "1.32",
+    "e.transformList(i, v, condition, value)": "1.32",
+    "e.transformMap(k, v, value)": "1.32",
+    "e.transformMap(k, v, condition, value)": "1.32",
+    "e.transformMapEntry(k, v, entry)": "1.32",
+    "e.transformMapEntry(k, v, condition, entry)": "1.32",
+    "list.sortBy(x, key)": "1.34",
+    "cel.bind(name, value, expression)": OURS,
+}
+"""The macros as they are documented, with the version of Kubernetes that has them."""

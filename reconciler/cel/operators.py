@@ -136,7 +136,8 @@ def _comparison(name: str, test: Callable[[Any, Any], Any]) -> None:
     for left in _NUMERIC:
         for right in _NUMERIC:
             run = compare_doubles if "double" in (left, right) else compare
-            OPERATORS.add(f"{name}({left}, {right}) -> bool")(run)
+            since = "" if left == right else "1.28"
+            OPERATORS.add(f"{name}({left}, {right}) -> bool", since=since)(run)
 
 
 for _name, _test in _COMPARISONS.items():

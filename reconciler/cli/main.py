@@ -33,6 +33,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "verify": ("reconciler.cli.verify", "Check content against digests, and the ledger's chain."),
     "prune": ("reconciler.cli.prune", "Delete retired points and free their content."),
     "keys": ("reconciler.cli.keys", "Make a location ready; manage its passphrases."),
+    "cel": ("reconciler.cli.cel", "Try an expression on an object, and see each step."),
     "schema": ("reconciler.cli.schema", "Print the JSON Schema of a kind, for editors."),
     "doctor": ("reconciler.cli.doctor", "Is everything reachable, permitted and configured?"),
     "demo": ("reconciler.cli.demo", "The whole story in one command, on the embedded sandbox."),

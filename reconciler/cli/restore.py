@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from reconciler.cli import files
 from reconciler.cli.arguments import EXIT_CODES, check_namespace
 from reconciler.cli.options import context_option
 from reconciler.cli.output import CLI_VERSION
@@ -129,6 +130,9 @@ source_option = click.option(
 @click.group("restore")
 def command() -> None:
     """Plan, request or run a restore."""
+
+
+command.add_command(files.command)
 
 
 @command.command("plan")

@@ -155,12 +155,20 @@ class Unpacker:
                 os.ftruncate(descriptor, size)
             if self._owns:
                 os.fchown(descriptor, entry.uid, entry.gid)
-            os.fchmod(descriptor, entry.mode & 0o7777)
-            for attribute, value in entry.xattrs.items():
-                os.setxattr(descriptor, attribute, value)
+            os.fchmod(descriptor, self._mode(entry))
+            self._set_attributes(descriptor, entry)
             os.utime(descriptor, ns=(entry.mtime_ns, entry.mtime_ns))
         finally:
             os.close(descriptor)
+
+    def _mode(self, entry: TreeEntry) -> int:
+        """Rights of the owner's are for the owner: without owners, none of set-user and set-group."""
+        return entry.mode & (0o7777 if self._owns else 0o1777)
+
+    def _set_attributes(self, descriptor: int, entry: TreeEntry) -> None:
+        for attribute, value in entry.xattrs.items():
+            if self._owns or attribute.startswith("user."):
+                os.setxattr(descriptor, attribute, value)
 
     def _link(self, entry: TreeEntry, folder: int, name: bytes) -> None:
         folder = os.dup(folder)
@@ -175,7 +183,7 @@ class Unpacker:
         if self._owns:
             os.chown(name, entry.uid, entry.gid, dir_fd=folder, follow_symlinks=False)
         if not is_link:
-            os.chmod(name, entry.mode & 0o7777, dir_fd=folder)
+            os.chmod(name, self._mode(entry), dir_fd=folder)
         os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=folder, follow_symlinks=False)
 
     def _finish_folder(self, entry: TreeEntry) -> None:
@@ -187,9 +195,8 @@ class Unpacker:
         try:
             if self._owns:
                 os.fchown(descriptor, entry.uid, entry.gid)
-            for attribute, value in entry.xattrs.items():
-                os.setxattr(descriptor, attribute, value)
-            os.fchmod(descriptor, entry.mode & 0o7777)
+            self._set_attributes(descriptor, entry)
+            os.fchmod(descriptor, self._mode(entry))
             os.utime(descriptor, ns=(entry.mtime_ns, entry.mtime_ns))
         finally:
             os.close(descriptor)

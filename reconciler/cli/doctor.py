@@ -189,9 +189,8 @@ def _cluster(parts: Parts) -> Iterator[Check]:
     else:
         yield Check("permissions", "ok")
     yield from _held_back(parts)
-    namespace = parts.settings.volumes.namespace or parts.settings.lease_namespace
-    living = who_lives(cluster, discovery, namespace=namespace)
-    for left in list_leftovers(cluster, discovery, living=living):
+    left_behind = list_leftovers(cluster, discovery, living=lambda: who_lives(cluster, discovery))
+    for left in left_behind:
         yield Check(
             "leftover",
             "warning",

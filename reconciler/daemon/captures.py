@@ -25,7 +25,7 @@ from reconciler.daemon.due import DueCapture
 from reconciler.daemon.locations import Locations
 from reconciler.daemon.settings import Settings
 from reconciler.daemon.survey import Survey
-from reconciler.daemon.volumes import at_work, volume_means
+from reconciler.daemon.volumes import volumes_of
 from reconciler.errors import ReconcilerError, TerminalError
 from reconciler.kinds.effective import Application
 from reconciler.kinds.model import API_VERSION, Metadata
@@ -107,13 +107,9 @@ class Capturing:
     def _begin_volumes(self, stack: ExitStack) -> None:
         """Set up what volumes are read with; without it they are read through pods that mount them."""
         cluster, discovery = self.survey.cluster, self.survey.discovery
-        try:
-            volumes = volume_means(self.settings, cluster, discovery, self.locations)
-            stack.enter_context(at_work(volumes, cluster, discovery))
-        except ReconcilerError as error:
-            log.warning("no snapshots and no movers", reason=error.reason, message=error.message)
-        else:
-            self.volumes = volumes
+        self.volumes = stack.enter_context(
+            volumes_of(self.settings, cluster, discovery, self.locations)
+        )
 
     def capture_all(self, due: Sequence[DueCapture]) -> list[CaptureLine]:
         """Capture everything that is due, and record each result as it comes."""

@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from reconciler.clock import Clock
@@ -16,6 +16,7 @@ from reconciler.cluster.port import Cluster
 from reconciler.daemon.desired import Desired, Requested
 from reconciler.daemon.locations import Locations
 from reconciler.daemon.settings import Settings
+from reconciler.daemon.volumes import volumes_of
 from reconciler.errors import ReconcilerError
 from reconciler.ledger.layout import RestoreKey
 from reconciler.ledger.ledger import Ledger
@@ -128,7 +129,10 @@ def runner(
         cluster=cluster,
         stores=lambda _request: stores_of(desired, locations),
         closed=lambda: locations.closed(desired.locations),
-        settings=runner_settings(settings, watch=watch, watch_after=watch_after),
+        settings=replace(
+            runner_settings(settings, watch=watch, watch_after=watch_after),
+            volumes=lambda cluster, discovery: volumes_of(settings, cluster, discovery, locations),
+        ),
         clock=clock,
         is_wanted=is_wanted,
     )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import structlog
 
 from reconciler.cluster.port import Cluster, Discovery
 from reconciler.daemon.locations import Locations
 from reconciler.daemon.settings import MoverEntry, Settings
+from reconciler.errors import ReconcilerError
 from reconciler.volumes.alive import alive, remove_dead_leases, who_lives
 from reconciler.volumes.means import VolumeMeans
 from reconciler.volumes.movers import Movers, MoverSettings
@@ -54,14 +55,31 @@ def at_work(volumes: VolumeMeans | None, cluster: Cluster, discovery: Discovery)
         return
     namespace = volumes.namespace
     with alive(cluster, discovery, namespace=namespace):
-        living = who_lives(cluster, discovery, namespace=namespace)
-        removed, problems = remove_leftovers(cluster, discovery, living=living)
+        removed, problems = remove_leftovers(
+            cluster, discovery, living=lambda: who_lives(cluster, discovery)
+        )
         remove_dead_leases(cluster, discovery, namespace=namespace)
         for each in removed:
             log.info("removed a leftover", object=each)
         for each in problems:
             log.warning("leftover not removed", problem=each)
         yield
+
+
+@contextmanager
+def volumes_of(
+    settings: Settings, cluster: Cluster, discovery: Discovery, locations: Locations
+) -> Iterator[VolumeMeans | None]:
+    """Set up and at work, while the block runs; None, and said, where that fails: other ways are left then."""
+    with ExitStack() as stack:
+        volumes = None
+        try:
+            volumes = volume_means(settings, cluster, discovery, locations)
+            stack.enter_context(at_work(volumes, cluster, discovery))
+        except ReconcilerError as error:
+            log.warning("no snapshots and no movers", reason=error.reason, message=error.message)
+            volumes = None
+        yield volumes
 
 
 def _mover_settings(entry: MoverEntry, namespace: str) -> MoverSettings:

@@ -6,6 +6,7 @@ What carries the word of a process without a Lease that was renewed lately is a 
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -31,6 +32,8 @@ LASTS = timedelta(seconds=30)
 _NAME = f"reconciler-volumes-{PROCESS}"
 _SELECTOR = f"{LABEL_MANAGED}={FIELD_MANAGER},{LABEL_PURPOSE}=alive"
 _TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
+_users: Counter[str] = Counter()
+_counting = threading.Lock()
 log = structlog.get_logger(__name__)
 
 
@@ -46,6 +49,8 @@ def alive(cluster: Cluster, discovery: Discovery, *, namespace: str) -> Iterator
         cluster.create(kind, _lease(namespace), manager=FIELD_MANAGER)
     except AlreadyExistsError:
         _renew(cluster, discovery, namespace)
+    with _counting:
+        _users[namespace] += 1
     over = threading.Event()
 
     def keep() -> None:
@@ -62,17 +67,21 @@ def alive(cluster: Cluster, discovery: Discovery, *, namespace: str) -> Iterator
     finally:
         over.set()
         thread.join()
+        with _counting:
+            _users[namespace] -= 1
+            is_last = not _users[namespace]
         try:
-            cluster.delete(kind, _NAME, namespace=namespace)
+            if is_last:
+                cluster.delete(kind, _NAME, namespace=namespace)
         except ReconcilerError as error:
             log.debug("lease not removed", name=_NAME, why=error.message)
 
 
-def who_lives(cluster: Cluster, discovery: Discovery, *, namespace: str) -> set[str]:
-    """The words of the processes that work now, this one included."""
+def who_lives(cluster: Cluster, discovery: Discovery) -> set[str]:
+    """The words of the processes that work now, in whatever namespace they keep their Leases, this one included."""
     kind = kind_of(discovery, "coordination.k8s.io", "Lease")
     living = {PROCESS}
-    for page in cluster.pages(kind, namespace=namespace, label_selector=_SELECTOR):
+    for page in cluster.pages(kind, label_selector=_SELECTOR):
         for lease in page.items:
             word = annotations_of(lease).get(ANNOTATION_PROCESS, "")
             if _machine_time() - _renewed_at(lease) < LASTS:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -37,6 +37,7 @@ from reconciler.objects import (
 LABEL_PURPOSE = "backup.reconciler.dev/purpose"
 ANNOTATION_PROCESS = "backup.reconciler.dev/process"
 ANNOTATION_CLAIM = "backup.reconciler.dev/claim"
+ANNOTATION_POLICY = "backup.reconciler.dev/reclaim-policy"
 PROCESS = secrets.token_hex(8)
 SNAPSHOTS = "snapshot.storage.k8s.io"
 GONE_S = 120.0
@@ -49,6 +50,7 @@ KINDS = (
     ("", "PersistentVolumeClaim"),
     (SNAPSHOTS, "VolumeSnapshot"),
     (SNAPSHOTS, "VolumeSnapshotContent"),
+    ("", "PersistentVolume"),
 )
 """In the order in which they can go."""
 
@@ -146,27 +148,33 @@ def remove(
         )
 
 
+Living = Callable[[], Collection[str]]
+"""Says which processes work now. Asked after their objects were listed: who begins later owns none of those."""
+
+
 def leftovers(
-    cluster: Cluster, discovery: Discovery, *, living: Collection[str]
+    cluster: Cluster, discovery: Discovery, *, living: Living
 ) -> dict[ResourceType, list[Manifest]]:
     """What processes that do not live any more made, by kind, in the order in which it can go."""
     found: dict[ResourceType, list[Manifest]] = {}
     for group, name in KINDS:
         kind = discovery.find(group, name)
-        if kind is None:
-            continue
-        left = [
-            each
-            for page in cluster.pages(kind, label_selector=SELECTOR)
-            for each in page.items
-            if annotations_of(each).get(ANNOTATION_PROCESS, PROCESS) not in living
-        ]
-        if left:
-            found[kind] = left
-    return found
+        if kind is not None:
+            pages = cluster.pages(kind, label_selector=SELECTOR)
+            found[kind] = [each for page in pages for each in page.items]
+    words = {PROCESS, *(living() if any(found.values()) else ())}
+    return {
+        kind: left
+        for kind, all_of_it in found.items()
+        if (left := [each for each in all_of_it if _process_of(each) not in words])
+    }
 
 
-def list_leftovers(cluster: Cluster, discovery: Discovery, *, living: Collection[str]) -> list[str]:
+def _process_of(found: Manifest) -> str:
+    return annotations_of(found).get(ANNOTATION_PROCESS, PROCESS)
+
+
+def list_leftovers(cluster: Cluster, discovery: Discovery, *, living: Living) -> list[str]:
     """Name them: `Kind namespace/name (for claim …)`."""
     return [
         f"{kind.kind} {namespace_of(each)}/{name_of(each)} "
@@ -177,7 +185,7 @@ def list_leftovers(cluster: Cluster, discovery: Discovery, *, living: Collection
 
 
 def remove_leftovers(
-    cluster: Cluster, discovery: Discovery, *, living: Collection[str]
+    cluster: Cluster, discovery: Discovery, *, living: Living
 ) -> tuple[list[str], list[str]]:
     """Remove what dead processes left; what went, and what did not with the reason."""
     removed: list[str] = []
@@ -186,12 +194,42 @@ def remove_leftovers(
         for each in left:
             what = f"{kind.kind} {namespace_of(each)}/{name_of(each)}".replace(" /", " ")
             try:
+                if kind.kind == "PersistentVolume":
+                    give_back(cluster, kind, name_of(each))
+                    removed.append(what)
+                    continue
                 release(cluster, kind, each)
                 remove(cluster, kind, name_of(each), namespace=namespace_of(each))
                 removed.append(what)
             except ReconcilerError as error:
                 problems.append(f"{what}: {error.message}")
     return removed, problems
+
+
+def give_back(cluster: Cluster, kind: ResourceType, name: str) -> None:
+    """Take our marks from a volume that was being given over.
+
+    One that an application's claim has taken is as its class wants it; any other is released, and goes by its driver.
+    """
+    found = cluster.get(kind, name)
+    if found is None:
+        return
+    claim = str(field(found, "spec", "claimRef", "name", default=""))
+    is_taken = field(found, "status", "phase") == "Bound" and not claim.startswith("reconciler-")
+    spec: Manifest = {
+        "persistentVolumeReclaimPolicy": annotations_of(found).get(ANNOTATION_POLICY, "Retain")
+    }
+    if not is_taken:
+        # Of a claim that is no more.
+        spec = {
+            "persistentVolumeReclaimPolicy": "Delete",
+            "claimRef": {"uid": PROCESS, "name": "none"},
+        }
+    unmarked: Manifest = {
+        "labels": dict.fromkeys(labels("fill")),
+        "annotations": {ANNOTATION_PROCESS: None, ANNOTATION_POLICY: None},
+    }
+    cluster.patch(kind, name, {"metadata": unmarked, "spec": spec}, manager=FIELD_MANAGER)
 
 
 def release(cluster: Cluster, kind: ResourceType, found: Manifest) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -17,6 +18,16 @@ from reconciler.restore.execute.progress import Watch, watched_by_nobody
 from reconciler.restore.execute.tally import Result
 from reconciler.restore.plan.entry import Plan
 from reconciler.restore.plan.request import FoundPoint
+from reconciler.volumes.means import VolumeMeans
+
+OpenVolumes = Callable[[Cluster, Discovery], AbstractContextManager[VolumeMeans | None]]
+
+
+def without_volumes(
+    _cluster: Cluster, _discovery: Discovery
+) -> AbstractContextManager[VolumeMeans | None]:
+    """No movers: claims are filled through pods that mount them."""
+    return nullcontext()
 
 
 @dataclass(frozen=True)
@@ -37,6 +48,8 @@ class RunnerSettings:
     """Told how far a restore is."""
     watch_after: timedelta = WATCH_AFTER
     """How long after its end a restore's objects are looked at again."""
+    volumes: OpenVolumes = without_volumes
+    """Sets up movers, for as long as a restore takes."""
 
 
 def carry_out(
@@ -52,11 +65,19 @@ def carry_out(
     is_wanted: Callable[[], bool] = lambda: True,
 ) -> Result:
     """Carry out a plan under a Lease, which is renewed as long as it takes."""
-    contents = PointContents(
-        found, cluster=cluster, discovery=discovery, image=settings.helper_image, clock=clock
-    )
     every_s = settings.lease_duration.total_seconds() / 3
-    with renewed(lease, every_s=every_s, stop=stop) as halt:
+    with (
+        settings.volumes(cluster, discovery) as volumes,
+        renewed(lease, every_s=every_s, stop=stop) as halt,
+    ):
+        contents = PointContents(
+            found,
+            cluster=cluster,
+            discovery=discovery,
+            image=settings.helper_image,
+            clock=clock,
+            volumes=volumes,
+        )
 
         def note(content: str) -> None:
             try:

@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import Protocol
 
 import structlog
+from msgspec.structs import replace
 
 from reconciler.blueprint import actions, streams
 from reconciler.blueprint.pods import pod_of
@@ -22,10 +23,14 @@ from reconciler.cluster import claimpod
 from reconciler.cluster.port import Cluster, Discovery
 from reconciler.errors import TerminalError, TransientError
 from reconciler.kinds.blueprint import Blueprint
+from reconciler.mover.order import RootText
 from reconciler.objects import Manifest, ObjectKey
 from reconciler.restore.execute.tar import tar_of
 from reconciler.restore.plan.request import FoundPoint
 from reconciler.store.port import Content, TreeEntry
+from reconciler.volumes.means import VolumeMeans
+from reconciler.volumes.ours import Claim
+from reconciler.volumes.rebind import Filler
 
 TRIES = 3
 FILL_TIMEOUT = timedelta(hours=12)
@@ -81,7 +86,9 @@ class PointContents:
         discovery: Discovery,
         image: str,
         clock: Clock,
+        volumes: VolumeMeans | None = None,
     ) -> None:
+        self._volumes = volumes
         self._found = found
         self._cluster = cluster
         self._discovery = discovery
@@ -104,6 +111,24 @@ class PointContents:
         return "Verified" if is_verified else "Loaded"
 
     def _fill(self, content: Content, claim: ObjectKey, stop: threading.Event) -> None:
+        if not self._fill_elsewhere(content, claim, stop):
+            self._fill_in_place(content, claim, stop)
+
+    def _fill_elsewhere(self, content: Content, claim: ObjectKey, stop: threading.Event) -> bool:
+        """Have a mover fill a volume in our namespace and give it over; False where that cannot be."""
+        volumes, found = self._volumes, self._found
+        places = volumes.places([found.location]) if volumes is not None else None
+        if volumes is None or volumes.movers is None or not places:
+            return False
+        filler = Filler(self._cluster, self._discovery, volumes.movers)
+        target = Claim(claim.namespace, claim.name)
+        if not filler.takes(target):
+            return False
+        place = replace(places[0], domain=found.name.domain, root=RootText.of(content.root))
+        filler.fill(target, place, stop=stop)
+        return True
+
+    def _fill_in_place(self, content: Content, claim: ObjectKey, stop: threading.Event) -> None:
         # The volume's own top folder belongs to whoever makes the volume; a pod may not be allowed to change it.
         entries = (
             entry

@@ -254,7 +254,7 @@ class Snapshots:
 
     def _driver(self, claim: Claim, manifest: Manifest) -> str:
         name = str(field(manifest, "spec", "volumeName", default=""))
-        volume = self._cluster.get(self._kind("PersistentVolume", ""), name) if name else None
+        volume = self._cluster.get(self._kind("PersistentVolume"), name) if name else None
         driver = field(volume or {}, "spec", "csi", "driver")
         if not driver:
             raise NoSnapshotError(f"snapshot {claim}: its volume is of no CSI driver")
@@ -282,9 +282,9 @@ class Snapshots:
                 )
         raise NoSnapshotError(f"snapshot {claim}: no snapshot class of {driver}")
 
-    def _kind(self, kind: str, group: str = SNAPSHOTS) -> ResourceType:
-        core = kind in ("PersistentVolume", "PersistentVolumeClaim")
-        return kind_of(self._discovery, "" if core else group, kind)
+    def _kind(self, kind: str) -> ResourceType:
+        is_core = kind in ("PersistentVolume", "PersistentVolumeClaim")
+        return kind_of(self._discovery, "" if is_core else SNAPSHOTS, kind)
 
 
 def _clone(mine: Claim, of: Claim, manifest: Manifest, content: Manifest) -> Manifest:

@@ -34,7 +34,12 @@ def start_provisioner(layout: Layout, processes: Processes) -> None:
     socket = layout.first.folder / "csi.sock"
     wait_until(socket.exists, what="the CSI driver listens", within_s=10, processes=processes)
     argv = [program("provisioner"), "--csi-address", socket, "--kubeconfig", layout.kubeconfig]
-    argv += ["--feature-gates=Topology=true", "--strict-topology", "--leader-election=false"]
+    argv += [
+        "--feature-gates=Topology=true",
+        "--strict-topology",
+        "--leader-election=false",
+        "--timeout=5m",
+    ]
     processes.start("provisioner", argv, namespace=layout.first.namespace)
 
 

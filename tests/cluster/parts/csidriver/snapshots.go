@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
@@ -23,6 +24,8 @@ const (
 	snapshots    = ".snapshots"
 	disk         = "disk.img"
 )
+
+var copying sync.Mutex
 
 // A volume's description, so that asking for the same one again is answered as before.
 type volume struct{ Capacity int64 }
@@ -138,6 +141,9 @@ func (d *driver) CreateSnapshot(_ context.Context, asked *csi.CreateSnapshotRequ
 	if err := os.MkdirAll(filepath.Join(folder, "data"), 0o700); err != nil {
 		return nil, status.Errorf(codes.Internal, "%v", err)
 	}
+	// One at a time: two volumes of one pod are two reasons to hold it still.
+	copying.Lock()
+	defer copying.Unlock()
 	thaw, err := freeze(path)
 	if err != nil {
 		return nil, status.Errorf(codes.Unavailable, "hold writers still: %v", err)

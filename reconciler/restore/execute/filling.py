@@ -1,10 +1,10 @@
 """Puts contents where they belong: files into claims, artifacts into data services.
 
-A new claim is filled by a mover in our own namespace where there can be one (`volumes.rebind`), any other by a short-lived
-pod that mounts nothing else: what is in it is cleared first, so that a broken attempt can be repeated, and nothing of
-ours stays in it. A data service loads its artifacts by the
-`restore` action of the blueprint that the restore point carries, and then says by `verify` whether its data
-is whole. Both start again from their beginning when a stream breaks, a bounded number of times.
+A new claim is filled by a mover in our own namespace where there can be one (`volumes.rebind`), any other by a
+short-lived pod that mounts nothing else: what is in it is cleared first, so that a broken attempt can be repeated, and
+nothing of ours stays in it. A data service loads its artifacts by the `restore` action of the blueprint that the
+restore point carries, and then says by `verify` whether its data is whole. Both start again from their beginning when a
+stream breaks, a bounded number of times.
 """
 
 from __future__ import annotations

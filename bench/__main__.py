@@ -13,6 +13,7 @@ BENCHES = {
     "objects": "10,000 objects in 50 namespaces: first capture, 1 % changed, status churn",
     "growth": "100 changes among 1,000 and 10,000 objects: growth with the changes, not the cluster",
     "contents": "peak memory of capturing a 2 GiB stream and 100,000 small files out of containers",
+    "cel": "expressions a second, beside celpy and compiled engines",
     "store_memory": "the same put into the store directly",
 }
 

@@ -199,6 +199,29 @@ def _quantifier(*, decisive: bool, variables: int, cost: int) -> Macro:
     def build(compiler: Compiler, node: syntax.Call) -> Part:
         loop = _Loop(compiler, node, variables=variables)
         predicate, turns, name = loop.predicate(), loop.turns(cost), loop.name
+        source, slot = loop.source, loop.slots[0]
+
+        def run_single(frame: Frame) -> bool:
+            # The loop that is in nearly every rule: written out, because a generator costs as much as a small body.
+            fault: Fault | None = None
+            slots = frame.slots
+            for item in elements(name, source(frame)):
+                frame.left -= cost
+                if frame.left < frame.check_at:
+                    frame.check()
+                slots[slot] = item
+                try:
+                    value = predicate(frame)
+                except Fault as error:
+                    fault = fault or error
+                    continue
+                if value is decisive:
+                    return bool(decisive)
+                if value is not True and value is not False:
+                    fault = fault or Fault(f"{name} needs a boolean, got {shown_type(value)}")
+            if fault is not None:
+                raise fault
+            return not decisive
 
         def run(frame: Frame) -> bool:
             fault: Fault | None = None
@@ -216,7 +239,7 @@ def _quantifier(*, decisive: bool, variables: int, cost: int) -> Macro:
                 raise fault
             return not decisive
 
-        return loop.placed(BOOL, run)
+        return loop.placed(BOOL, run_single if variables == 1 else run)
 
     return build
 

@@ -25,7 +25,7 @@ from reconciler.cel.values import (
     Frame,
     Optional,
     TypeName,
-    adopt,
+    adopted,
     shown_type,
 )
 
@@ -67,8 +67,7 @@ class Program:
 
     def frame(self, activation: Mapping[str, Any]) -> Frame:
         """A new evaluation."""
-        variables = {name: adopt(value) for name, value in activation.items()}
-        return Frame(variables, slots=self._slots)
+        return Frame(adopted(activation), slots=self._slots)
 
     def evaluate(self, activation: Mapping[str, Any]) -> Any:
         """Compute the value as plain JSON; timestamps and durations become strings, bytes base64.
@@ -96,6 +95,8 @@ def plain(value: Any) -> Any:
     Raises:
         CelError: it is none, or too large.
     """
+    if value is True or value is False or value is None:
+        return value
     try:
         return _Plain().copy(value)
     except RecursionError:

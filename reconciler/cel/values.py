@@ -11,7 +11,7 @@ JSON is its own value, so an object is read without being converted. Python's tr
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
@@ -136,7 +136,9 @@ class Frame:
 
     __slots__ = ("check_at", "deadline", "left", "patterns", "slots", "trace", "variables")
 
-    def __init__(self, variables: dict[str, Any], *, slots: int = 0, cost: int = COST_MAX) -> None:
+    def __init__(
+        self, variables: Mapping[str, Any], *, slots: int = 0, cost: int = COST_MAX
+    ) -> None:
         self.variables = variables
         self.slots: list[Any] = [None] * slots
         self.left = cost
@@ -252,8 +254,14 @@ def make_map(entries: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
     return BoolKeys(made) if has_booleans else made
 
 
-def adopt(value: Any) -> Any:
-    """A value from outside: instants and spans of Python become the language's."""
+def adopted(activation: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The variables from outside: instants and spans of Python become the language's. Nothing is copied deeper."""
+    if not any(isinstance(value, (datetime, timedelta)) for value in activation.values()):
+        return activation
+    return {name: _adopted(value) for name, value in activation.items()}
+
+
+def _adopted(value: Any) -> Any:
     if isinstance(value, datetime):
         return Timestamp.of(value)
     if isinstance(value, timedelta):

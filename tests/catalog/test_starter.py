@@ -190,7 +190,7 @@ def test_schemas_accept_what_the_loader_accepts(path):
         ("BackupPolicy", {"drill": None}),
         ("BackupPolicy", {"locations": []}),
         ("BackupPolicy", {"capture": {"blueprints": "all"}}),
-        ("BackupPolicy", {"capture": {"volumes": [{"where": "true", "action": "snapshot"}]}}),
+        ("BackupPolicy", {"capture": {"volumes": [{"where": "true", "action": "clone"}]}}),
         ("BackupPolicy", None),
         ("Location", {}),
         ("Location", {"url": 5}),

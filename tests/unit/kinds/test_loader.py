@@ -97,8 +97,8 @@ def test_a_good_file_gives_its_manifest_and_nothing_else():
             "4:34: spec.capture.blueprints[1]: found a mapping, expected text",
         ),
         (
-            "capture: {volumes: [{where: 'true', action: snapshot}]}",
-            "4:52: spec.capture.volumes[0].action: found \"snapshot\", expected 'files' or 'skip'",
+            "capture: {volumes: [{where: 'true', action: clone}]}",
+            "4:52: spec.capture.volumes[0].action: found \"clone\", expected 'snapshot', 'files' or 'skip'",
         ),
         ("locations: []", "4:19: spec.locations: found an empty list, expected at least 1 entry"),
         (

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 from reconciler.cel import macros, select, syntax
 from reconciler.cel.error import Fault, Interrupt
 from reconciler.cel.library.table import Group
+from reconciler.cel.moments import Duration, Timestamp
 from reconciler.cel.part import Part, Place, Run, placed
 from reconciler.cel.scope import suggest
 from reconciler.cel.types import BOOL
-from reconciler.cel.values import Frame
+from reconciler.cel.values import Frame, Optional, no_overload
 
 if TYPE_CHECKING:
     from reconciler.cel.compiler import Compiler
 
-_CHECKED = frozenset(("duration", "timestamp"))
+_CHECKED = frozenset(("duration", "timestamp", "int", "uint", "double", "bool", "bytes", "string"))
 _NAMESPACED_MACROS = ("cel.bind",)
 
 
@@ -93,23 +94,49 @@ def _made(
         compiler.refuse(node, f"{name} takes {wanted} arguments, got {given}")
     parts = [compiler.part(argument) for argument in arguments]
     kind = compiler.result(node, group, [part.kind for part in parts])
-    _check_constants(compiler, node, group, parts)
+    converted = _converted(compiler, node, group, parts)
+    if converted is not Ellipsis:
+        return Part(kind, lambda _: converted, converted)
     runs = [part.run for part in parts]
+    if name in ("or", "orValue") and node.target is not None:
+        return Part(kind, placed(compiler.place(node), _or(name, *runs)))
     return Part(kind, closure(group, runs, compiler.place(node)))
 
 
-def _check_constants(
-    compiler: Compiler, node: syntax.Call, group: Group, parts: Sequence[Part]
-) -> None:
-    """Literals of durations, timestamps and regular expressions are read now, as Kubernetes does since 1.29."""
+def _or(name: str, target: Run, other: Run) -> Run:
+    """`or` and `orValue`, which evaluate their argument only when the optional holds nothing."""
+
+    def run(frame: Frame) -> Any:
+        value = target(frame)
+        if type(value) is not Optional:
+            raise no_overload(name, value)
+        if value.is_present:
+            return value if name == "or" else value.value
+        made = other(frame)
+        if name == "or" and type(made) is not Optional:
+            raise no_overload(name, value, made)
+        return made
+
+    return run
+
+
+def _converted(compiler: Compiler, node: syntax.Call, group: Group, parts: Sequence[Part]) -> Any:
+    """The value of a conversion of a literal, else Ellipsis.
+
+    Those are made once, before the expression is first used, as Kubernetes does; regular expressions that are
+    literals are checked.
+    """
     pattern = parts[1].constant if group.name in ("matches", "find", "findAll") else None
+    given = parts[0].constant if group.name in _CHECKED else None
     try:
-        if group.name in _CHECKED and isinstance(parts[0].constant, str):
-            group.choose((parts[0].constant,))(Frame({}), parts[0].constant)
-        elif isinstance(pattern, str):
-            group.choose(("", pattern))(Frame({}), "", pattern)
+        if isinstance(given, (str, int, float, bytes, Timestamp, Duration)):
+            return group.choose((given,))(Frame({}), given)
+        if isinstance(pattern, str):
+            values = ("", pattern, *([0] * (len(parts) - 2)))
+            group.choose(values)(Frame({}), *values)
     except Fault as error:
         compiler.refuse_type(node, error.message)
+    return Ellipsis
 
 
 def closure(group: Group, runs: Sequence[Run], spot: Place) -> Run:

@@ -256,6 +256,10 @@ class Compiler:
             if not (is_dyn(right.kind) or settled(right.kind).name in ("list", "map")):
                 shown = f"{settled(left.kind).name}, {settled(right.kind).name}"
                 self.refuse_type(node, f"no such overload: in of {shown}")
+            if right.constant == []:
+                return Part(
+                    BOOL, lambda _: False, constant=False
+                )  # decided when it is read, as in cel-go
             run = placed(spot, lambda frame: operators.contains(frame, one(frame), other(frame)))
             return Part(BOOL, run)
         group = self.functions.functions[name][2]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from reconciler.cel import syntax
@@ -26,6 +26,9 @@ def items(compiler: Compiler, node: syntax.Items) -> Part:
     for (part, maybe), (item, _) in zip(parts, node.items, strict=True):
         kind = join(kind, _inner(compiler, item, part.kind) if maybe else part.kind) or DYN
     runs = [part.run for part, _ in parts]
+    if all(part.is_constant and not maybe for part, maybe in parts):
+        made = [part.constant for part, _ in parts]
+        return Part(list_of(kind), lambda _: made, made)
     if not any(maybe for _, maybe in parts):
 
         def build(frame: Frame) -> list[Any]:
@@ -36,7 +39,7 @@ def items(compiler: Compiler, node: syntax.Items) -> Part:
 
     def build_present(frame: Frame) -> list[Any]:
         frame.left -= LIST_COST
-        made = []
+        made: list[Any] = []
         for part, maybe in parts:
             value = part.run(frame)
             if not maybe:
@@ -74,6 +77,7 @@ def entries(compiler: Compiler, node: syntax.Entries) -> Part:
     key_kind: Type = Open()
     value_kind: Type = Open()
     parts: list[tuple[Run, Run, bool]] = []
+    is_constant = True
     for key_node, value_node, maybe in node.entries:
         key, value = compiler.part(key_node), compiler.part(value_node)
         if not is_dyn(key.kind) and settled(key.kind).name not in _KEYS:
@@ -82,6 +86,7 @@ def entries(compiler: Compiler, node: syntax.Entries) -> Part:
         inner = _inner(compiler, value_node, value.kind) if maybe else value.kind
         key_kind, value_kind = join(key_kind, key.kind) or DYN, join(value_kind, inner) or DYN
         parts.append((key.run, value.run, maybe))
+        is_constant = is_constant and key.is_constant and value.is_constant and not maybe
 
     def pairs(frame: Frame) -> Iterator[tuple[Any, Any]]:
         for key, value, maybe in parts:
@@ -91,11 +96,27 @@ def entries(compiler: Compiler, node: syntax.Entries) -> Part:
             elif is_present(made[1]):
                 yield made[0], made[1].value
 
+    if is_constant:
+        made = _constant(compiler, node, pairs)
+        if made is not None:
+            return Part(map_of(key_kind, value_kind), lambda _: made, made)
+
     def build(frame: Frame) -> dict[Any, Any]:
         frame.left -= MAP_COST
         return make_map(pairs(frame))
 
     return Part(map_of(key_kind, value_kind), placed(compiler.place(node), build))
+
+
+def _constant(
+    compiler: Compiler, node: syntax.Entries, pairs: Callable[[Frame], Iterator[tuple[Any, Any]]]
+) -> dict[Any, Any] | None:
+    """A map of literals, made once as cel-go does; None where it would be a fault that is not to be refused now."""
+    try:
+        return make_map(pairs(Frame({})))
+    except Fault as error:
+        compiler.refuse_type(node, error.message)
+        return None
 
 
 def message(compiler: Compiler, node: syntax.Message) -> Part:

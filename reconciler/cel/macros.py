@@ -266,7 +266,6 @@ def _filter(compiler: Compiler, node: syntax.Call) -> Part:
     predicate, turns = loop.predicate(), loop.turns(1)
 
     def run(frame: Frame) -> list[Any]:
-        frame.left -= 10
         kept = []
         for item in turns(frame):
             value = predicate(frame)
@@ -290,7 +289,6 @@ def _transform_list(*, variables: int) -> Macro:
         body = expression.run
 
         def run(frame: Frame) -> list[Any]:
-            frame.left -= 10
             made = []
             for _ in turns(frame):
                 if predicate is None or boolean(predicate(frame), name):
@@ -311,7 +309,6 @@ def _transform_map(compiler: Compiler, node: syntax.Call) -> Part:
     body = expression.run
 
     def run(frame: Frame) -> dict[Any, Any]:
-        frame.left -= 30
         made = []
         for key in turns(frame):
             if predicate is None or boolean(predicate(frame), "transformMap"):
@@ -332,7 +329,6 @@ def _transform_entries(compiler: Compiler, node: syntax.Call) -> Part:
         compiler.refuse_type(node, f"{name} needs a map of one entry, got {kind.name}")
 
     def run(frame: Frame) -> dict[Any, Any]:
-        frame.left -= 30
         made: list[tuple[Any, Any]] = []
         for _ in turns(frame):
             if predicate is None or boolean(predicate(frame), name):
@@ -350,12 +346,11 @@ def _transform_entries(compiler: Compiler, node: syntax.Call) -> Part:
 def _sort_by(compiler: Compiler, node: syntax.Call) -> Part:
     """`list.sortBy(x, key)`."""
     loop = _Loop(compiler, node, variables=1)
-    key, turns = loop.bodies[0][1].run, loop.turns(2)
+    key, turns = loop.bodies[0][1].run, loop.turns(12)
 
     def run(frame: Frame) -> list[Any]:
         from reconciler.cel.library.lists import ordered
 
-        frame.left -= 10
         items = [(key(frame), item) for item in turns(frame)]
         return [item for _, item in ordered(frame, items, key=lambda pair: pair[0])]
 
@@ -378,12 +373,15 @@ def _on_optional(*, flat: bool) -> Macro:
         source, expression = target.run, body.run
 
         def run(frame: Frame) -> Optional:
+            before = frame.left
             value = source(frame)
-            frame.left -= 1
             if type(value) is not Optional:
                 raise no_overload(node.name, value)
+            frame.left -= 1
             if not value.is_present:
                 return NONE
+            # Kubernetes' macro evaluates the target twice: to ask whether there is a value, and for it.
+            frame.spend(before - frame.left + (1 if flat else 2))
             frame.slots[slot] = value.value
             made = expression(frame)
             if not flat:

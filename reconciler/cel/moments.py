@@ -7,9 +7,9 @@ IANA names or `+02:00`; the names come from the system, else from the package tz
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone, tzinfo
-from functools import lru_cache
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, tzinfo
+from decimal import Decimal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from reconciler.cel.error import Fault
@@ -19,6 +19,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST = -62_135_596_800 * SECOND
 _LAST = 253_402_300_800 * SECOND - 1
 _SPAN_MAX = 2**63 - 1
+_CYCLE = 146_097 * 86_400
 _TIMESTAMP = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:[Zz]|([+-])(\d\d):(\d\d))",
     re.ASCII,
@@ -36,13 +37,16 @@ _NANOS = {
     "h": 3600 * SECOND,
 }
 _TEXT_MAX = 200
+_ZONES_MAX = 1000
+_zones: dict[str, tzinfo | timedelta] = {}
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Timestamp:
-    """An instant: nanoseconds since 1970 in UTC."""
+    """An instant: nanoseconds since 1970 in UTC. `offset_s` is the zone it was written in, as Go keeps it."""
 
     nanos: int
+    offset_s: int = field(default=0, compare=False)
 
     @classmethod
     def of(cls, moment: datetime) -> Timestamp:
@@ -58,14 +62,14 @@ class Duration:
     nanos: int
 
 
-def timestamp(nanos: int) -> Timestamp:
+def timestamp(nanos: int, offset_s: int = 0) -> Timestamp:
     """An instant within the range.
 
     Raises:
         Fault: it is not.
     """
     if _FIRST <= nanos <= _LAST:
-        return Timestamp(nanos)
+        return Timestamp(nanos, offset_s)
     raise Fault("a timestamp or duration is out of range")
 
 
@@ -101,16 +105,26 @@ def read_timestamp(text: str) -> Timestamp:
     except ValueError:
         raise Fault("this timestamp does not exist") from None
     seconds = (moment - _EPOCH) // timedelta(seconds=1) - ahead * 60
-    return timestamp(seconds * SECOND + int((found[7] or "0").ljust(9, "0")[:9]))
+    nanos = int((found[7] or "0").ljust(9, "0")[:9])
+    return timestamp(seconds * SECOND + nanos, ahead * 60)
 
 
 def write_timestamp(value: Timestamp) -> str:
-    """Write RFC 3339 in UTC, with as much fraction as there is."""
+    """Write RFC 3339 in the zone that it was read in, with as much fraction as there is."""
     seconds, nanos = divmod(value.nanos, SECOND)
-    utc = _EPOCH + timedelta(seconds=seconds)
-    text = utc.strftime("%m-%dT%H:%M:%S")
+    moment, cycles = _wall(seconds + value.offset_s)
+    text = moment.strftime("%m-%dT%H:%M:%S")
     fraction = f".{nanos:09}".rstrip("0") if nanos else ""
-    return f"{utc.year:04}-{text}{fraction}Z"
+    hours, minutes = divmod(abs(value.offset_s) // 60, 60)
+    sign = "-" if value.offset_s < 0 else "+"
+    zone = f"{sign}{hours:02}:{minutes:02}" if value.offset_s else "Z"
+    return f"{moment.year + cycles * 400:04}-{text}{fraction}{zone}"
+
+
+def _wall(seconds: int) -> tuple[datetime, int]:
+    """The clock `seconds` after 1970, moved by cycles of 400 years into the years that Python has."""
+    cycles = -1 if seconds < _FIRST // SECOND else 1 if seconds > _LAST // SECOND else 0
+    return _EPOCH + timedelta(seconds=seconds - cycles * _CYCLE), cycles
 
 
 def read_duration(text: str) -> Duration:
@@ -138,31 +152,53 @@ def read_duration(text: str) -> Duration:
 
 
 def write_duration(value: Duration) -> str:
-    """Write seconds: `5400s`, `1.5s`."""
+    """Write seconds as cel-go does, by way of a double: `5400s`, `1.5s`."""
     seconds, rest = divmod(abs(value.nanos), SECOND)
-    fraction = f".{rest:09}".rstrip("0") if rest else ""
-    return f"{'-' if value.nanos < 0 else ''}{seconds}{fraction}s"
+    amount = Decimal(repr(seconds + rest / SECOND)).normalize()
+    return f"{'-' if value.nanos < 0 else ''}{amount:f}s"
 
 
-def local(value: Timestamp, zone: str) -> datetime:
-    """The instant on the wall clocks of a zone, to the second.
+def local(value: Timestamp, zone: str) -> tuple[datetime, int]:
+    """The instant on the wall clocks of a zone, to the second, and the years to add to it.
 
     Raises:
         Fault: the zone is unknown.
     """
     try:
-        moment = _EPOCH + timedelta(seconds=value.nanos // SECOND)
-        return moment if zone in ("", "UTC") else moment.astimezone(_zone(zone[:_TEXT_MAX]))
+        seconds = value.nanos // SECOND
+        if zone in ("", "UTC"):
+            return _EPOCH + timedelta(seconds=seconds), 0
+        found = _zone(zone[:_TEXT_MAX])
+        if isinstance(found, timedelta):
+            moment, cycles = _wall(seconds + found // timedelta(seconds=1))
+            return moment, cycles * 400
+        inside = min(max(seconds, _FIRST // SECOND + 86_400), _LAST // SECOND - 86_400)
+        ahead = found.utcoffset((_EPOCH + timedelta(seconds=inside)).astimezone(found))
+        moment, cycles = _wall(seconds + (ahead or timedelta()) // timedelta(seconds=1))
+        return moment, cycles * 400
     except (ZoneInfoNotFoundError, ValueError, OverflowError, OSError):
         raise Fault(
             "unknown time zone; expected an IANA name such as Europe/Berlin, or +02:00"
         ) from None
 
 
-@lru_cache(maxsize=64)
-def _zone(name: str) -> tzinfo:
+def is_known_zone(name: str) -> bool:
+    """Whether a zone has been read before."""
+    return name in _zones or name in ("", "UTC")
+
+
+def _zone(name: str) -> tzinfo | timedelta:
+    found = _zones.get(name)
+    if found is None:
+        found = _read_zone(name)
+        if len(_zones) < _ZONES_MAX:
+            _zones[name] = found
+    return found
+
+
+def _read_zone(name: str) -> tzinfo | timedelta:
     found = _OFFSET.fullmatch(name)
     if found:
         ahead = timedelta(hours=int(found[2]), minutes=int(found[3]))
-        return timezone(-ahead if found[1] == "-" else ahead)
+        return -ahead if found[1] == "-" else ahead
     return ZoneInfo(name)

@@ -144,7 +144,7 @@ class _Tree:
             return node
         mark, operand = parts
         is_number = isinstance(operand, Literal) and type(operand.value) in (int, float)
-        if mark.value == "-" and is_number:
+        if mark.value == "-" and is_number and operand.is_bare:
             return Literal(mark.start_pos, -operand.value)
         return _made(Unary(mark.start_pos, mark.value, operand))
 
@@ -156,7 +156,12 @@ class _Tree:
     def member(self, node: Node) -> Node:
         return node
 
-    primary = paren_expr = member
+    primary = member
+
+    def paren_expr(self, node: Node) -> Node:
+        if isinstance(node, Literal):
+            node.is_bare = False
+        return node
 
     def member_dot(self, operand: Node, name: Any) -> Node:
         return _made(Select(name.start_pos, operand, name.value))

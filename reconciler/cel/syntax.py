@@ -22,9 +22,10 @@ class Node:
 
 @dataclass(slots=True)
 class Literal(Node):
-    """A constant."""
+    """A constant; `is_bare` when no parentheses are around it."""
 
     value: Any
+    is_bare: bool = True
 
 
 @dataclass(slots=True)

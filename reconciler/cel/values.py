@@ -175,14 +175,14 @@ class Frame:
             self.check()
 
     def fit(self, size: int) -> None:
-        """Pay for a value of `size` characters or items that is about to be made.
+        """Make sure that a value of `size` characters or items may be made; little is paid, walking costs more.
 
         Raises:
             Stop: it would be too large.
         """
         if size > SIZE_MAX:
             raise Stop(f"a value grew larger than {SIZE_MAX} characters or items")
-        self.spend(1 + size // 10)
+        self.spend(size // 1000)
 
 
 def no_overload(name: str, *values: Any) -> Fault:

@@ -18,6 +18,15 @@ SLICES = Table("cel-go lists", since="1.34")
 SETS = Table("sets", since="1.29")
 _ORDERED = (int, Uint, float, bool, str, bytes, Timestamp, Duration)
 _NUMBERS = (int, Uint, float)
+_NEW = 10
+"""What a new list costs. Sorting and `distinct` cost twice the square of the size, as in cel-go."""
+
+
+def _walk(frame: Frame, items: list[Any]) -> None:
+    """Pay for walking over a list: a unit an item, a tenth for each character of text."""
+    texts = sum(len(item) for item in items if type(item) is str)
+    others = sum(type(item) is not str for item in items)
+    frame.spend(max(0, others + texts // 10 - 1))
 
 
 def _comparable(name: str, items: list[Any]) -> None:
@@ -29,7 +38,7 @@ def _comparable(name: str, items: list[Any]) -> None:
 
 @LISTS.add("list(A).isSorted() -> bool")
 def _(frame: Frame, items: list[Any]) -> bool:
-    frame.spend(len(items))
+    _walk(frame, items)
     _comparable("isSorted", items)
     return all(one <= other for one, other in pairwise(items))
 
@@ -45,7 +54,7 @@ def _(frame: Frame, items: list[Any]) -> Any:
 
 
 def _extreme(frame: Frame, name: str, items: list[Any], pick: Callable[[list[Any]], Any]) -> Any:
-    frame.spend(len(items))
+    _walk(frame, items)
     if not items:
         raise Fault(f"{name} of an empty list")
     _comparable(name, items)
@@ -54,7 +63,7 @@ def _extreme(frame: Frame, name: str, items: list[Any], pick: Callable[[list[Any
 
 @LISTS.add("list(A).sum() -> A")
 def _(frame: Frame, items: list[Any]) -> Any:
-    frame.spend(len(items))
+    _walk(frame, items)
     if not items:
         return 0
     kinds = {type(item) for item in items}
@@ -80,8 +89,9 @@ def _(frame: Frame, items: list[Any]) -> Any:
 
 @LISTS.add("list(A).indexOf(A) -> int")
 def _(frame: Frame, items: list[Any], wanted: Any) -> int:
+    _walk(frame, items)
     for at, item in enumerate(items):
-        frame.spend(1)
+        frame.left += 1  # `equal` takes a unit, the walk has paid
         if equal(frame, item, wanted):
             return at
     return -1
@@ -89,8 +99,9 @@ def _(frame: Frame, items: list[Any], wanted: Any) -> int:
 
 @LISTS.add("list(A).lastIndexOf(A) -> int")
 def _(frame: Frame, items: list[Any], wanted: Any) -> int:
+    _walk(frame, items)
     for at in range(len(items) - 1, -1, -1):
-        frame.spend(1)
+        frame.left += 1
         if equal(frame, items[at], wanted):
             return at
     return -1
@@ -101,6 +112,7 @@ def _(frame: Frame, items: list[Any], start: int, end: int) -> list[Any]:
     if not 0 <= start <= end <= len(items):
         raise Fault(f"cannot slice {start}..{end} of a list of {len(items)}")
     frame.fit(end - start)
+    frame.spend(_NEW + end - start)
     return items[start:end]
 
 
@@ -113,13 +125,13 @@ def _(frame: Frame, items: list[Any]) -> list[Any]:
 def _flatten(frame: Frame, items: list[Any], depth: int) -> list[Any]:
     if depth < 0:
         raise Fault("flatten needs a depth that is not negative")
+    frame.spend(_NEW + len(items) * min(depth, 64))
     made = items
     for _ in range(min(depth, 64)):
         deeper: list[Any] = []
         changed = False
         for item in made:
             is_list = type(item) is list
-            frame.spend(1 + (len(item) if is_list else 0))
             changed = changed or is_list
             deeper.extend(item if is_list else (item,))
         made = deeper
@@ -132,13 +144,13 @@ def _flatten(frame: Frame, items: list[Any], depth: int) -> list[Any]:
 @SLICES.add("lists.range(int) -> list(int)")
 def _(frame: Frame, count: int) -> list[int]:
     frame.fit(max(0, count))
-    frame.spend(max(0, count))
+    frame.spend(_NEW + max(0, count))
     return list(range(count))
 
 
 @SLICES.add("list(A).reverse() -> list(A)")
 def _(frame: Frame, items: list[Any]) -> list[Any]:
-    frame.spend(len(items))
+    frame.spend(_NEW + len(items))
     return items[::-1]
 
 
@@ -146,15 +158,14 @@ def _(frame: Frame, items: list[Any]) -> list[Any]:
 def _(frame: Frame, items: list[Any]) -> list[Any]:
     made: list[Any] = []
     texts: set[str] = set()
+    frame.spend(_NEW + 2 * len(items) ** 2)
     for item in items:
-        frame.spend(1)
         if type(item) is str:
             if item not in texts:
                 texts.add(item)
                 made.append(item)
         elif not any(equal(frame, item, each) for each in made):
             made.append(item)
-            frame.spend(len(made))
     return made
 
 
@@ -169,7 +180,7 @@ def ordered(
     keys = [key(item) for item in items]
     if len({type(one) for one in keys}) > 1 or not all(type(one) in _ORDERED for one in keys):
         raise no_overload("sort", keys)
-    frame.spend(len(items) * max(1, len(items).bit_length()))
+    frame.spend(_NEW + 2 * len(items) ** 2)
     return sorted(items, key=key)
 
 
@@ -190,16 +201,27 @@ def _(frame: Frame, items: list[Any]) -> Optional:
 
 @SETS.add("sets.contains(list(A), list(A)) -> bool")
 def _contains(frame: Frame, items: list[Any], wanted: list[Any]) -> bool:
-    frame.spend(len(items) * len(wanted) // 4)
-    return all(contains(frame, one, items) for one in wanted)
+    frame.spend(len(items) * len(wanted))
+    return _covers(frame, items, wanted)
+
+
+def _covers(frame: Frame, items: list[Any], wanted: list[Any]) -> bool:
+    before = frame.left
+    found = all(contains(frame, one, items) for one in wanted)
+    frame.left = before  # what `contains` took has been paid as a whole
+    return found
 
 
 @SETS.add("sets.equivalent(list(A), list(A)) -> bool")
 def _(frame: Frame, left: list[Any], right: list[Any]) -> bool:
-    return _contains(frame, left, right) and _contains(frame, right, left)
+    frame.spend(2 * len(left) * len(right))
+    return _covers(frame, left, right) and _covers(frame, right, left)
 
 
 @SETS.add("sets.intersects(list(A), list(A)) -> bool")
 def _(frame: Frame, left: list[Any], right: list[Any]) -> bool:
-    frame.spend(len(left) * len(right) // 4)
-    return any(contains(frame, one, left) for one in right)
+    frame.spend(len(left) * len(right))
+    before = frame.left
+    found = any(contains(frame, one, left) for one in right)
+    frame.left = before
+    return found

@@ -163,7 +163,7 @@ def _(frame: Frame, cidr: CIDR) -> CIDR:
 
 @NETWORK.add("CIDR.containsIP(IP) -> bool")
 def _holds(frame: Frame, cidr: CIDR, ip: IP) -> bool:
-    frame.spend(4)
+    frame.spend(3 if ip.address.version == 6 else 0)
     return ip.address.version == cidr.address.version and ip.address in cidr.network
 
 
@@ -175,7 +175,7 @@ def _(frame: Frame, cidr: CIDR, text: str) -> bool:
 
 @NETWORK.add("CIDR.containsCIDR(CIDR) -> bool")
 def _covers(frame: Frame, cidr: CIDR, other: CIDR) -> bool:
-    frame.spend(6)
+    frame.spend(6 if other.address.version == 6 else 2)
     is_same = other.address.version == cidr.address.version
     return is_same and cidr.bits <= other.bits and other.address in cidr.network
 

@@ -31,7 +31,7 @@ def _compiled(pattern: str) -> Any:
 def _pattern(frame: Frame, text: str, pattern: str) -> Any:
     if len(pattern) > _PATTERN_MAX:
         raise Fault(f"a regular expression is longer than {_PATTERN_MAX} characters")
-    frame.spend(((len(text) + 10) // 10) * ((len(pattern) + 3) // 4))
+    frame.spend(max(0, ((len(text) + 10) // 10) * ((len(pattern) + 3) // 4) - 1))
     frame.patterns.add(pattern)
     if len(frame.patterns) > _PATTERNS_MAX:
         raise Stop(f"more than {_PATTERNS_MAX} regular expressions in one evaluation")
@@ -70,7 +70,6 @@ def _find_all(frame: Frame, text: str, pattern: str, limit: int) -> list[str]:
             continue
         last = end
         made.append(text[start:end])
-        frame.spend(1)
         if len(made) == limit:
             break
     return made
@@ -92,7 +91,5 @@ def _(frame: Frame, text: str, pattern: str) -> list[str]:
     expression = _pattern(frame, text, pattern)
     if expression.groups > 1:
         raise Fault("regex.extractAll takes one group at most")
-    group = 1 if expression.groups else 0
-    found = [one.group(group) for one in expression.finditer(text)]
-    frame.spend(len(found))
-    return [one for one in found if one is not None]
+    found = [one.group(1 if expression.groups else 0) for one in expression.finditer(text)]
+    return [one for one in found if one]

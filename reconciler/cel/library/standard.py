@@ -16,7 +16,7 @@ from reconciler.cel.values import INT_MAX, INT_MIN, UINT_MAX, Frame, TypeName, U
 
 STANDARD = Table("standard", since="1.23")
 _ZONE_COST = 100
-"""Looking for a time zone may read a file."""
+"""Looking for a time zone reads a file."""
 _NUMBER_LENGTH_MAX = 400
 _INFINITIES = {"inf", "infinity", "nan"}
 
@@ -225,42 +225,42 @@ def _(frame: Frame, value: int) -> Duration:
 
 @STANDARD.add("string.startsWith(string) -> bool")
 def _(frame: Frame, text: str, part: str) -> bool:
-    traversal(frame, min(len(text), len(part)))
+    traversal(frame, len(text))
     return text.startswith(part)
 
 
 @STANDARD.add("string.endsWith(string) -> bool")
 def _(frame: Frame, text: str, part: str) -> bool:
-    traversal(frame, min(len(text), len(part)))
+    traversal(frame, len(text))
     return text.endswith(part)
 
 
 @STANDARD.add("string.contains(string) -> bool")
 def _(frame: Frame, text: str, part: str) -> bool:
-    traversal(frame, len(text))
+    frame.spend(max(0, ((len(text) + 9) // 10) * ((len(part) + 9) // 10) - 1))
     return part in text
 
 
-def _part(name: str, read: Callable[[datetime], int]) -> None:
+def _part(name: str, read: Callable[[datetime, int], int]) -> None:
     @STANDARD.add(f"timestamp.{name}() -> int")
     def utc(frame: Frame, value: Timestamp) -> int:
-        return read(moments.local(value, "UTC"))
+        return read(*moments.local(value, "UTC"))
 
     @STANDARD.add(f"timestamp.{name}(string) -> int")
     def zoned(frame: Frame, value: Timestamp, zone: str) -> int:
-        frame.spend(0 if zone == "UTC" else _ZONE_COST)
-        return read(moments.local(value, zone))
+        frame.spend(0 if moments.is_known_zone(zone) else _ZONE_COST)
+        return read(*moments.local(value, zone))
 
 
-_part("getFullYear", lambda t: t.year)
-_part("getMonth", lambda t: t.month - 1)
-_part("getDate", lambda t: t.day)
-_part("getDayOfMonth", lambda t: t.day - 1)
-_part("getDayOfWeek", lambda t: t.isoweekday() % 7)
-_part("getDayOfYear", lambda t: t.timetuple().tm_yday - 1)
-_part("getHours", lambda t: t.hour)
-_part("getMinutes", lambda t: t.minute)
-_part("getSeconds", lambda t: t.second)
+_part("getFullYear", lambda t, years: t.year + years)
+_part("getMonth", lambda t, _: t.month - 1)
+_part("getDate", lambda t, _: t.day)
+_part("getDayOfMonth", lambda t, _: t.day - 1)
+_part("getDayOfWeek", lambda t, _: t.isoweekday() % 7)
+_part("getDayOfYear", lambda t, _: t.timetuple().tm_yday - 1)
+_part("getHours", lambda t, _: t.hour)
+_part("getMinutes", lambda t, _: t.minute)
+_part("getSeconds", lambda t, _: t.second)
 
 
 @STANDARD.add("timestamp.getMilliseconds() -> int")
@@ -270,7 +270,7 @@ def _(frame: Frame, value: Timestamp) -> int:
 
 @STANDARD.add("timestamp.getMilliseconds(string) -> int")
 def _(frame: Frame, value: Timestamp, zone: str) -> int:
-    frame.spend(_ZONE_COST)
+    frame.spend(0 if moments.is_known_zone(zone) else _ZONE_COST)
     moments.local(value, zone)
     return value.nanos % SECOND // 10**6
 
@@ -297,4 +297,4 @@ def _(frame: Frame, value: Duration) -> int:
 
 @STANDARD.add("duration.getMilliseconds() -> int")
 def _(frame: Frame, value: Duration) -> int:
-    return _units(value, 10**6) % 1000 if value.nanos >= 0 else -(_units(value, 10**6) * -1 % 1000)
+    return _units(value, 10**6)

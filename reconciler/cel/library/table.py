@@ -127,8 +127,11 @@ class Functions:
 
 
 def traversal(frame: Frame, size: int, *, factor: int = 1) -> None:
-    """Pay for walking over `size` characters, `factor` times: a tenth of a unit each, as in cel-go."""
-    frame.spend((size * factor + 9) // 10)
+    """Pay for walking over `size` characters, `factor` times: a tenth of a unit each, as in cel-go.
+
+    The unit that every call costs is part of it.
+    """
+    frame.spend(max(0, (size * factor + 9) // 10 - 1))
 
 
 def strings(name: str, items: list[Any]) -> None:

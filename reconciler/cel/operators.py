@@ -16,6 +16,7 @@ from reconciler.cel.error import Fault
 from reconciler.cel.library.table import Table, traversal
 from reconciler.cel.moments import Duration, Timestamp, duration, timestamp
 from reconciler.cel.values import (
+    INT_MIN,
     Frame,
     Message,
     Optional,
@@ -245,6 +246,8 @@ def _(frame: Frame, left: float, right: float) -> float:
 def _(frame: Frame, left: int, right: int) -> int:
     if right == 0:
         raise Fault("modulus by zero")
+    if right == -1 and left == INT_MIN:
+        raise Fault("integer overflow")
     rest = abs(left) % abs(right)
     return -rest if left < 0 else rest
 

@@ -146,6 +146,8 @@ class _Tree:
         is_number = isinstance(operand, Literal) and type(operand.value) in (int, float)
         if mark.value == "-" and is_number and operand.is_bare:
             return Literal(mark.start_pos, -operand.value)
+        if isinstance(operand, Unary) and operand.is_bare and operand.operator == mark.value:
+            return operand.operand  # `!!a` is a, as cel-go reads it
         return _made(Unary(mark.start_pos, mark.value, operand))
 
     def unary_not(self, mark: Any) -> Any:
@@ -159,7 +161,7 @@ class _Tree:
     primary = member
 
     def paren_expr(self, node: Node) -> Node:
-        if isinstance(node, Literal):
+        if isinstance(node, (Literal, Unary)):
             node.is_bare = False
         return node
 

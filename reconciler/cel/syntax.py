@@ -88,10 +88,11 @@ class Message(Node):
 
 @dataclass(slots=True)
 class Unary(Node):
-    """`!a`, `-a`."""
+    """`!a`, `-a`; `is_bare` when no parentheses are around it."""
 
     operator: str
     operand: Node
+    is_bare: bool = True
 
 
 @dataclass(slots=True)

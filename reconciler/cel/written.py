@@ -46,7 +46,9 @@ def _expression(node: syntax.Node) -> tuple[str, int]:
             target = f"{_inside(node.target, _ATOM)}." if node.target else ""
             return f"{target}{node.name}({', '.join(map(expression, node.arguments))})", _ATOM
         case syntax.Unary():
-            return f"{node.operator}{_inside(node.operand, _UNARY)}", _UNARY
+            inner = _inside(node.operand, _UNARY)
+            is_same = inner.startswith(node.operator) or isinstance(node.operand, syntax.Literal)
+            return f"{node.operator}({inner})" if is_same else f"{node.operator}{inner}", _UNARY
         case syntax.Logic():
             rank = _RANKS[node.operator]
             terms = [_inside(term, rank + 1) for term in node.terms]

@@ -197,7 +197,7 @@ HOSTILE = {
     "four macros": f"{LIST}.all(a, {LIST}.all(b, {LIST}.all(c, {LIST}.all(d, true))))",
     "open parentheses": "(" * 5000,
     "lists": "[" * 500 + "]" * 500,
-    "not": "!" * 2000 + "true",
+    "not": "!(" * 2000 + "true" + ")" * 2000,
     "ternaries": "true ? 1 : " * 100 + "2",
     "parts": "+".join(["1"] * 2100),
     "steps in a row": "object" + ".a" * 500,

@@ -188,7 +188,6 @@ class _Watched:
         self._name = name
         self._order = order
         self._handed: set[str] = set()
-        self._seen: set[str] = set()
         self._idle_since = time.monotonic()
         self._asked_at = 0.0
 
@@ -217,7 +216,6 @@ class _Watched:
         job = self._cluster.get(self._jobs, self._name, namespace=namespace)
         pods = list(_pods_of(self._cluster, self._pods, namespace=namespace, job=self._name))
         for pod in pods:
-            self._seen.add(uid_of(pod))
             if (status := _result_of(pod)) is not None and status.phase in ("done", "failed"):
                 return status, ""
         if job is None:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from reconciler.clock import SystemClock
+from reconciler.cluster.claimpod import LABEL_PURPOSE
 from reconciler.cluster.port import AlreadyExistsError, Cluster, Discovery, NotFoundError
 from reconciler.errors import ReconcilerError
 from reconciler.objects import (
@@ -25,7 +26,7 @@ from reconciler.objects import (
     field,
     name_of,
 )
-from reconciler.volumes.ours import ANNOTATION_PROCESS, LABEL_PURPOSE, PROCESS, kind_of
+from reconciler.volumes.ours import ANNOTATION_PROCESS, PROCESS, kind_of
 
 RENEW_S = 10
 LASTS = timedelta(seconds=30)

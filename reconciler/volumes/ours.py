@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from reconciler.cluster.claimpod import LABEL_PURPOSE
 from reconciler.cluster.port import (
     Cluster,
     Discovery,
@@ -34,7 +35,6 @@ from reconciler.objects import (
     uid_of,
 )
 
-LABEL_PURPOSE = "backup.reconciler.dev/purpose"
 ANNOTATION_PROCESS = "backup.reconciler.dev/process"
 ANNOTATION_CLAIM = "backup.reconciler.dev/claim"
 ANNOTATION_POLICY = "backup.reconciler.dev/reclaim-policy"
